@@ -1,0 +1,124 @@
+//! What can go wrong with a store, sorted by what the caller does about it.
+
+use std::error::Error;
+use std::fmt;
+
+/// The kinds that callers tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The object does not exist (404).
+    NotFound,
+    /// `put_new`: the object exists (412).
+    AlreadyExists,
+    /// The store saw concurrent conditional writes and decided none (409): ask again.
+    Conflict,
+    /// The requested range lies behind the object's end (416).
+    OutOfRange,
+    /// The bucket or the folder does not exist.
+    NoBucket,
+    /// The credentials are known but may not do this (403).
+    Denied,
+    /// No credentials, unknown ones, a wrong signature, an expired token.
+    Credentials,
+    /// No connection: name not resolved, refused, TLS failure, nothing listens there.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+    /// The store asks to slow down (429, 503).
+    Throttled,
+    /// The store failed (500, 502, 504).
+    Server,
+    /// The body ended before its announced length, or did not match its announced checksum.
+    CutBody,
+    /// The store cannot do this at all (501, 400 on a condition).
+    Unsupported,
+    /// The answer makes no sense: not S3, a proxy's page, a redirect to elsewhere.
+    BadAnswer,
+    /// Local folder: no space left.
+    NoSpace,
+    /// Local folder: any other failure of the file system.
+    Io,
+}
+
+/// A failed request: what was asked of which object of which store, what came back.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    operation: &'static str,
+    key: String,
+    store: String,
+    detail: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// An error of `kind` of `operation` (`get`, `put`, ...) on `key` of `store` (its [`super::Store::describe`]).
+    pub fn new(
+        kind: StoreErrorKind,
+        operation: &'static str,
+        key: impl fmt::Display,
+        store: impl fmt::Display,
+        detail: impl fmt::Display,
+    ) -> Self {
+        Self {
+            kind,
+            operation,
+            key: key.to_string(),
+            store: store.to_string(),
+            detail: detail.to_string(),
+            source: None,
+        }
+    }
+
+    /// The same with its cause.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// The key (or listing prefix) concerned.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether the object does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.kind == StoreErrorKind::NotFound
+    }
+
+    /// Whether `put_new` met an object.
+    pub fn is_already_exists(&self) -> bool {
+        self.kind == StoreErrorKind::AlreadyExists
+    }
+
+    /// Whether the same request may succeed if it is sent again after a while.
+    pub fn is_transient(&self) -> bool {
+        use StoreErrorKind::*;
+        matches!(self.kind, Conflict | Unreachable | Timeout | Throttled | Server | CutBody)
+    }
+
+    /// Whether a write that ended so may have taken effect, or may still do: a lost answer, a 5xx, a 409.
+    pub fn is_ambiguous(&self) -> bool {
+        use StoreErrorKind::*;
+        matches!(self.kind, Conflict | Unreachable | Timeout | Throttled | Server | CutBody | BadAnswer)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {:?} in {}: {}", self.operation, self.key, self.store, self.detail)
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
+    }
+}

@@ -1,0 +1,26 @@
+//! The vocabulary of the crate: values that are valid by construction, and the seams (clock, randomness,
+//! progress) that let the engine run in a deterministic simulator. Nothing here does I/O.
+
+mod address;
+mod ids;
+mod location;
+mod path;
+mod progress;
+mod random;
+mod refname;
+mod revision;
+mod size;
+mod time;
+
+pub use address::{Address, AddressError, RepoUrl};
+pub use ids::{
+    ChunkId, CommitId, IdError, ManifestId, NodeId, Nonce, PackId, RecordHash, RepoUuid, XattrsId,
+};
+pub use location::{Location, Span};
+pub use path::{MAX_NAME_BYTES, MAX_PATH_BYTES, Name, PathError, RepoPath};
+pub use progress::{NoProgress, Progress, Stage};
+pub use random::{OsRandom, Random, SeededRandom};
+pub use refname::{RefKind, RefName, RefNameError};
+pub use revision::{Revision, RevisionBase, RevisionError, RevisionStep};
+pub use size::{ByteSize, SizeError};
+pub use time::{Clock, ManualClock, SystemClock, TimeError, Timestamp};
