@@ -1,0 +1,124 @@
+//! One entry of the tree: what `stat` and `read` need to know about a path.
+
+use bytes::Bytes;
+
+use crate::types::{ChunkId, ManifestId, XattrsId};
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory; empty ones are entries too.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+}
+
+/// An instant as file systems keep it: seconds since 1970 (may be negative) and 0..1e9 nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Mtime {
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub seconds: i64,
+    /// Nanoseconds, below 1,000,000,000.
+    pub nanos: u32,
+}
+
+/// Extended attributes in name order: names of 1 to 255 bytes without NUL, values up to 64 KiB.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct XattrList(pub Vec<(Vec<u8>, Vec<u8>)>);
+
+/// Where the extended attributes of an entry are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Xattrs {
+    /// There are none.
+    None,
+    /// In the entry: not empty, its encoding at most [`super::MAX_INLINE_XATTR_BYTES`].
+    Inline(XattrList),
+    /// In a blob of their own: the encoding of an [`XattrList`].
+    Blob(XattrsId),
+}
+
+/// An object that existed before it was registered: read under its ETag, never copied, never deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalObject {
+    /// Bucket, 3 to 63 bytes.
+    pub bucket: String,
+    /// Key, 1 to 1,024 bytes.
+    pub key: String,
+    /// Version id where the bucket has versions; empty for none.
+    pub version: String,
+    /// ETag as the store gave it, without quotes, 1 to 255 bytes.
+    pub etag: String,
+}
+
+/// A file's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// None; size 0.
+    Empty,
+    /// In the entry: 1 to [`super::MAX_INLINE_BYTES`] bytes.
+    Inline(Bytes),
+    /// Exactly one chunk: 513 bytes to 1 MiB.
+    Chunk(ChunkId),
+    /// Several chunks, listed by the manifest with this root: above 1 MiB.
+    Manifest(ManifestId),
+    /// An object outside the repository.
+    External(Box<ExternalObject>),
+}
+
+/// What differs between the kinds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryBody {
+    /// A regular file.
+    File {
+        /// Length in bytes.
+        size: u64,
+        /// Its bytes.
+        content: Content,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link: 1 to 4,095 bytes without NUL.
+    Symlink {
+        /// Where it points.
+        target: Bytes,
+    },
+}
+
+/// One entry, without its key and without hints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Permission bits and the sticky bit: `mode & 0o1777`; setuid and setgid are never stored.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last modification.
+    pub mtime: Mtime,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
+    /// Kind and what belongs to it.
+    pub body: EntryBody,
+}
+
+impl Entry {
+    /// File, directory or symlink.
+    pub fn kind(&self) -> EntryKind {
+        match self.body {
+            EntryBody::File { .. } => EntryKind::File,
+            EntryBody::Directory => EntryKind::Directory,
+            EntryBody::Symlink { .. } => EntryKind::Symlink,
+        }
+    }
+
+    /// `st_size`: a file's length, a symlink's target length, 0 for a directory.
+    pub fn size(&self) -> u64 {
+        match &self.body {
+            EntryBody::File { size, .. } => *size,
+            EntryBody::Directory => 0,
+            EntryBody::Symlink { target } => target.len() as u64,
+        }
+    }
+}
