@@ -1,1 +1,19 @@
-//! repo
+//! The versioning engine: what a repository means, on top of any [`crate::store::Store`].
+//!
+//! - [`layout`]: every key of the bucket, spelt in this one file.
+//! - [`Repository`]: an opened repository; [`Repository::init`] makes one.
+//! - `refs/`: branches and tags as append-only logs; how an ambiguous append is settled; revisions to commits.
+//! - `blobs`: stored blobs by hash and hint, verified before anyone sees them.
+//! - `tree/`: the one sorted map of a commit: read, range listing, rank and select, edit, diff.
+//! - `content/`: files to chunks to packs, and back.
+//! - `change/`: edits made into a commit on a branch that may have moved meanwhile; `add`, `rm`, `mv`, `export`.
+
+pub mod layout;
+
+mod error;
+mod repository;
+mod snapshot;
+
+pub use error::RepoError;
+pub use repository::{Repository, Services};
+pub use snapshot::{Found, Snapshot};
