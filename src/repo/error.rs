@@ -4,6 +4,8 @@ use crate::format::FormatError;
 use crate::store::StoreError;
 use crate::types::{CommitId, PathError, RefKind, RefName, RepoPath};
 
+use super::refs::Attempt;
+
 /// An error of the versioning engine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,6 +30,14 @@ pub enum RepoError {
         object: String,
         /// The store.
         store: String,
+    },
+    /// The repository was made by a newer atfs. Nothing of it was read or written.
+    #[error("{store} needs a newer atfs: {source}")]
+    NewerFormat {
+        /// The store.
+        store: String,
+        /// Which version it has and which this code reads.
+        source: FormatError,
     },
     /// There is no `format.json`.
     #[error("{0} is not an atfs repository: it has no format.json")]
@@ -75,6 +85,32 @@ pub enum RepoError {
         /// The repository.
         repository: String,
     },
+    /// A log ends before a record that this machine has seen: its newest records were removed, or the store shows an
+    /// old listing. Nothing is read from it and nothing appended, since that would make the loss final.
+    #[error(
+        "{log} of {repository} went back: this machine has seen record {seen}, but the newest is now {}",
+        found.map_or_else(|| "none".to_owned(), |seq| format!("record {seq}"))
+    )]
+    WentBack {
+        /// Such as `branch main`.
+        log: String,
+        /// The repository.
+        repository: String,
+        /// Highest number seen on this machine.
+        seen: u64,
+        /// Highest number now.
+        found: Option<u64>,
+    },
+    /// A ref that somebody moved while it was to be deleted.
+    #[error("{} {name} was moved to {} meanwhile; it was not deleted", kind.noun(), now.short())]
+    RefMoved {
+        /// Branch or tag.
+        kind: RefKind,
+        /// Its name.
+        name: RefName,
+        /// Its head now.
+        now: CommitId,
+    },
     /// A path that does not exist in a commit.
     #[error("{path} does not exist in {revision}")]
     NoSuchPath {
@@ -108,15 +144,26 @@ pub enum RepoError {
         /// The branch.
         branch: RefName,
     },
-    /// A conditional write whose outcome could not be learnt in time.
-    #[error("it is unknown whether {branch} moved to {commit}: {source}")]
+    /// A conditional write whose outcome could not be learnt in time. It may have taken effect or may still do;
+    /// the attempt stays noted on this machine and the next command settles it.
+    #[error("it is unknown whether {attempt}: {source}")]
     OutcomeUnknown {
-        /// The branch.
-        branch: RefName,
-        /// The commit.
-        commit: String,
+        /// What was tried.
+        attempt: Box<Attempt>,
         /// The last failure.
         source: StoreError,
+    },
+    /// So many others wrote to the same log that this change was not admitted in time. Nothing was changed.
+    #[error("{log} of {repository} is too busy: {races} writers were faster within {seconds} s")]
+    Busy {
+        /// Such as `branch main`.
+        log: String,
+        /// The repository.
+        repository: String,
+        /// Races lost.
+        races: u32,
+        /// How long it was tried.
+        seconds: u64,
     },
     /// The store must not be written to.
     #[error("{store} cannot hold a repository: {reason}")]

@@ -9,11 +9,14 @@
 //! - `change/`: edits made into a commit on a branch that may have moved meanwhile; `add`, `rm`, `mv`, `export`.
 
 pub mod layout;
+pub mod refs;
 
 mod error;
+mod init;
 mod repository;
 mod snapshot;
 
 pub use error::RepoError;
+pub use init::InitOptions;
 pub use repository::{Repository, Services};
 pub use snapshot::{Found, Snapshot};

@@ -1,0 +1,27 @@
+//! Branches and tags. A ref is a log of records, and the log is all there is: the newest record holds the head.
+//!
+//! Must always be true: a record is created once and never changed; record n holds the hash of record n-1; a writer
+//! is told "done" only if its record is in the log, and "lost" only if it never will be.
+//!
+//! - `log`: finding and judging the newest record. - `append`: adding one, and settling ambiguous answers.
+//! - `lifecycle`: heads, birth, end, listing. - `history`: backwards, `@{n}`, `@{time}`, the whole chain.
+//! - `resolve`: from revisions to commits. - `epoch`: what a writer must have seen.
+//! - `notebook`: what the machine notes; `pause`: waiting between tries.
+
+mod append;
+mod epoch;
+mod history;
+mod lifecycle;
+mod log;
+mod notebook;
+mod pause;
+mod resolve;
+mod suggest;
+
+pub use append::{Appended, Draft, Outcome, settle_attempts};
+pub use epoch::Rules;
+pub use history::{History, Verified};
+pub use lifecycle::{Head, ListedRef, RefList};
+pub use log::{Ignored, Link, Log, LogMemory, Newest};
+pub use notebook::{Attempt, MemoryNotebook, Notebook};
+pub use resolve::{FirstParents, Resolved, Via};
