@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::types::{ChunkId, ManifestId, XattrsId};
+use crate::types::{ChunkId, ManifestId};
+
+use super::Xattrs;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,31 +26,16 @@ pub struct Mtime {
     pub nanos: u32,
 }
 
-/// Extended attributes in name order: names of 1 to 255 bytes without NUL, values up to 64 KiB.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct XattrList(pub Vec<(Vec<u8>, Vec<u8>)>);
-
-/// Where the extended attributes of an entry are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Xattrs {
-    /// There are none.
-    None,
-    /// In the entry: not empty, its encoding at most [`super::MAX_INLINE_XATTR_BYTES`].
-    Inline(XattrList),
-    /// In a blob of their own: the encoding of an [`XattrList`].
-    Blob(XattrsId),
-}
-
 /// An object that existed before it was registered: read under its ETag, never copied, never deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalObject {
-    /// Bucket, 3 to 63 bytes.
+    /// Bucket: 3 to 63 lower-case letters, digits, dots, hyphens and underscores.
     pub bucket: String,
     /// Key, 1 to 1,024 bytes.
     pub key: String,
-    /// Version id where the bucket has versions; empty for none.
+    /// Version id where the bucket has versions, at most 1,024 bytes; empty for none.
     pub version: String,
-    /// ETag as the store gave it, without quotes, 1 to 255 bytes.
+    /// ETag as the store gave it, without its quotes: 1 to 255 visible ASCII characters.
     pub etag: String,
 }
 
@@ -72,7 +59,7 @@ pub enum Content {
 pub enum EntryBody {
     /// A regular file.
     File {
-        /// Length in bytes.
+        /// Length in bytes, below 2^63.
         size: u64,
         /// Its bytes.
         content: Content,

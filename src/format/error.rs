@@ -45,4 +45,9 @@ impl FormatError {
     pub fn malformed(what: &'static str, rule: impl Into<String>) -> Self {
         Self::Malformed { what, rule: rule.into() }
     }
+
+    /// `what` was asked for by the hash `expected` and hashes to `actual`.
+    pub fn wrong_hash(what: &'static str, expected: impl ToString, actual: impl ToString) -> Self {
+        Self::WrongHash { what, expected: expected.to_string(), actual: actual.to_string() }
+    }
 }

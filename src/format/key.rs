@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::types::{Name, RepoPath};
+use crate::types::{MAX_PATH_BYTES, Name, RepoPath};
 
 use super::FormatError;
 
@@ -47,8 +47,26 @@ impl TreeKey {
     /// [`FormatError::Malformed`] unless the bytes are the key of a valid path.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, FormatError> {
         let key = Self(bytes);
+        // Decided without building the path: a full scan of a tree comes through here for every entry.
+        let valid = key.split().is_some_and(|(dir, name)| {
+            let parents_valid = match dir.split_last() {
+                None => true,
+                Some((_, parents)) => parents.split(|b| *b == 0).all(|c| Name::new(c).is_ok()),
+            };
+            // Every separator of the key but the first stands for one `/`.
+            parents_valid && Name::new(name).is_ok() && key.0.len() - 1 <= MAX_PATH_BYTES
+        });
+        if valid {
+            return Ok(key);
+        }
+        // The slow way finds the words for it.
         key.to_path()?;
-        Ok(key)
+        Err(FormatError::malformed("tree key", format!("{key:?}")))
+    }
+
+    /// Whether the path is `.atfs` at the root or below it: a name that mounts keep for themselves.
+    pub fn is_reserved(&self) -> bool {
+        self.0 == b"\0.atfs" || self.0.starts_with(b".atfs\0")
     }
 
     /// The path.
@@ -127,6 +145,32 @@ mod tests {
             ["", "a", "\0", "a\0b", "a\0\0", "\0\0a", "a\0\0\0b", "\0a/b", "\0..", "..\0\0a", "a/b\0\0c"]
         {
             assert!(TreeKey::from_bytes(bad.into()).is_err(), "{bad:?}");
+        }
+        let longest = key(&vec!["x".repeat(255); 16].join("/")).as_bytes().to_vec();
+        assert_eq!(longest.len(), 4096);
+        assert!(TreeKey::from_bytes(longest.clone()).is_ok());
+        let too_long = [b"y\0", &longest[..]].concat();
+        assert!(TreeKey::from_bytes(too_long).is_err());
+    }
+
+    /// The quick check and the path agree on every short string over the bytes that matter.
+    #[test]
+    fn the_quick_check_accepts_exactly_the_paths() {
+        for len in 0..=6u32 {
+            for number in 0..4usize.pow(len) {
+                let bytes: Vec<u8> = (0..len).map(|i| b"\0./a"[number / 4usize.pow(i) % 4]).collect();
+                let slow = TreeKey(bytes.clone()).to_path().is_ok();
+                assert_eq!(TreeKey::from_bytes(bytes.clone()).is_ok(), slow, "{bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_reserved_name_is_reserved_at_the_root_only() {
+        for (path, reserved) in
+            [(".atfs", true), (".atfs/x", true), (".atfs/x/y", true), (".atfsx", false), ("a/.atfs", false)]
+        {
+            assert_eq!(key(path).is_reserved(), reserved, "{path}");
         }
     }
 }

@@ -1,13 +1,33 @@
 //! Tree nodes.
+//!
+//! A blob is `u32 LE body length | body | hints`; the id is BLAKE3 of the body alone. Body: `T`, version, level, number
+//! of items, items. Keys are prefix-compressed to the last byte that two neighbours share, numbers have one spelling,
+//! and no field repeats another, so equal entries have equal bytes: the decoder refuses every other spelling.
 
 use crate::types::{Location, NodeId};
 
-use super::{Entry, FormatError, TreeKey};
+use super::cursor::{Counter, Cursor, Sink};
+use super::{
+    Content, Entry, EntryBody, FORMAT_VERSION, FormatError, MAX_ENTRIES, MAX_NODE_BYTES,
+    MAX_TREE_NODE_ITEM_BYTES, TreeKey, Xattrs, hints,
+};
+
+const WHAT: &str = "tree node";
+
+/// First byte of every tree node's body; the version follows.
+const MAGIC: u8 = b'T';
+
+/// Highest level. A writer never gets there: every interior node but the last of its level has at least
+/// [`super::NodeCutter::MIN_ITEMS`] = 8 children, and 8^15 nodes hold more than [`MAX_ENTRIES`].
+const MAX_LEVEL: u8 = 15;
+
+/// Longest encoded key: the longest path has 4,095 bytes, its key one more.
+const MAX_KEY_BYTES: usize = 4096;
 
 /// What a subtree of nodes holds. Inside the hash of the parent, and checked against the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Entries of every kind.
+    /// Entries of every kind, at most [`MAX_ENTRIES`].
     pub entries: u64,
     /// Regular files among them.
     pub files: u64,
@@ -18,9 +38,9 @@ pub struct Counts {
 /// Where an entry's blobs lie: outside the hash, may be stale or missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EntryHints {
-    /// The chunk, or the manifest's root node.
+    /// The chunk, or the manifest's root node. Encoded only for such content.
     pub content: Option<Location>,
-    /// The xattr blob.
+    /// The xattr blob. Encoded only where there is one.
     pub xattrs: Option<Location>,
 }
 
@@ -63,17 +83,78 @@ pub enum TreeNode {
 }
 
 impl TreeNode {
-    /// The node's id and its blob (hashed body and hints), ready for [`super::StoredBlob::pack`].
+    /// The node's id and its blob (hashed body and hints), ready for [`super::StoredBlob::pack`]. The items must
+    /// obey the rules ([`LeafItem::check`]), ascend strictly by key, and fit ([`super::NodeCutter`]).
     pub fn encode(&self) -> (NodeId, Vec<u8>) {
-        unimplemented!()
+        let mut blob = vec![0; 4];
+        blob.bytes(&[MAGIC, FORMAT_VERSION as u8, self.level()]);
+        let mut locations = Vec::new();
+        let mut previous: &[u8] = b"";
+        match self {
+            Self::Leaf(items) => {
+                blob.varint(items.len() as u64);
+                for item in items {
+                    item.write(previous, &mut blob);
+                    previous = item.key.as_bytes();
+                    item.entry.named_blobs(&mut |blob| locations.push(item.hints.of(blob)));
+                }
+            }
+            Self::Interior { children, .. } => {
+                blob.varint(children.len() as u64);
+                for child in children {
+                    child.write(previous, &mut blob);
+                    previous = child.last_key.as_bytes();
+                    locations.push(child.hint);
+                }
+            }
+        }
+        let body = &blob[4..];
+        let id = NodeId::of(body);
+        let len = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        blob[..4].copy_from_slice(&len.to_le_bytes());
+        hints::write(&locations, &mut blob);
+        (id, blob)
     }
 
-    /// Decodes a blob and checks its hash and every rule.
+    /// Decodes a blob and checks its hash and every rule. Damaged hints read as missing ones.
     ///
     /// # Errors
     /// [`FormatError`].
-    pub fn decode(_id: NodeId, _blob: &[u8]) -> Result<Self, FormatError> {
-        unimplemented!()
+    pub fn decode(id: NodeId, blob: &[u8]) -> Result<Self, FormatError> {
+        let (body, hint_bytes) = split_blob(WHAT, blob)?;
+        let actual = NodeId::of(body);
+        if actual != id {
+            return Err(FormatError::wrong_hash(WHAT, id, actual));
+        }
+        let mut cursor = Cursor::new(WHAT, body);
+        check_magic(&mut cursor, WHAT, MAGIC)?;
+        let level = cursor.u8()?;
+        if level > MAX_LEVEL {
+            return Err(cursor.malformed(format!("level {level}, at most {MAX_LEVEL} is possible")));
+        }
+        // Nothing is allocated for the count as such: a false one runs into the end of the body.
+        let count = cursor.varint()?;
+        let mut keys = KeyReader::default();
+        let node = if level == 0 {
+            let mut items = Vec::new();
+            for _ in 0..count {
+                items.push(LeafItem::read(&mut keys, &mut cursor)?);
+            }
+            Self::Leaf(items)
+        } else {
+            let mut children = Vec::new();
+            for _ in 0..count {
+                children.push(ChildItem::read(&mut keys, &mut cursor)?);
+            }
+            if children.is_empty() {
+                return Err(cursor.malformed("an interior node has no children"));
+            }
+            Self::Interior { level, children }
+        };
+        cursor.finish()?;
+        node.sum()
+            .ok_or_else(|| cursor.malformed("its entries or their sizes sum up to more than can be"))?;
+        Ok(node.with_hints(hint_bytes))
     }
 
     /// 0 for a leaf.
@@ -86,7 +167,7 @@ impl TreeNode {
 
     /// What the node holds: the sums over its items (saturating only where decode would have refused).
     pub fn counts(&self) -> Counts {
-        unimplemented!()
+        self.sum().unwrap_or(Counts { entries: u64::MAX, files: u64::MAX, bytes: u64::MAX })
     }
 
     /// The last key, `None` for the empty leaf.
@@ -104,24 +185,250 @@ impl TreeNode {
     /// [`FormatError::Malformed`] naming the first difference.
     pub fn check_as_child(
         &self,
-        _parent_level: u8,
-        _item: &ChildItem,
-        _behind: Option<&TreeKey>,
+        parent_level: u8,
+        item: &ChildItem,
+        behind: Option<&TreeKey>,
     ) -> Result<(), FormatError> {
-        unimplemented!()
+        let bad = |rule: String| Err(FormatError::malformed(WHAT, format!("{} {rule}", item.id)));
+        if self.level().checked_add(1) != Some(parent_level) {
+            return bad(format!("has level {} under a parent of level {parent_level}", self.level()));
+        }
+        if self.last_key() != Some(&item.last_key) {
+            return bad(format!("ends with {:?}, its parent says {:?}", self.last_key(), item.last_key));
+        }
+        if self.counts() != item.counts {
+            return bad(format!("holds {:?}, its parent says {:?}", self.counts(), item.counts));
+        }
+        // An interior node shows only where its first child ends; that child is checked in its turn.
+        let first = match self {
+            Self::Leaf(items) => items.first().map(|i| &i.key),
+            Self::Interior { children, .. } => children.first().map(|c| &c.last_key),
+        };
+        if behind.is_some() && first <= behind {
+            return bad(format!("begins with {first:?}, not behind {behind:?}"));
+        }
+        Ok(())
+    }
+
+    fn sum(&self) -> Option<Counts> {
+        fn add(sum: Counts, more: &Counts) -> Option<Counts> {
+            let entries = sum.entries.checked_add(more.entries).filter(|n| *n <= MAX_ENTRIES)?;
+            Some(Counts {
+                entries,
+                files: sum.files.checked_add(more.files)?,
+                bytes: sum.bytes.checked_add(more.bytes)?,
+            })
+        }
+        match self {
+            Self::Leaf(items) => items.iter().try_fold(Counts::default(), |sum, i| add(sum, &i.counts())),
+            Self::Interior { children, .. } => {
+                children.iter().try_fold(Counts::default(), |sum, c| add(sum, &c.counts))
+            }
+        }
+    }
+
+    fn with_hints(mut self, bytes: &[u8]) -> Self {
+        let mut blobs = 0;
+        match &self {
+            Self::Leaf(items) => items.iter().for_each(|i| i.entry.named_blobs(&mut |_| blobs += 1)),
+            Self::Interior { children, .. } => blobs = children.len(),
+        }
+        let mut hints = hints::read(bytes, blobs).into_iter();
+        match &mut self {
+            Self::Leaf(items) => {
+                for LeafItem { entry, hints: place, .. } in items {
+                    entry.named_blobs(&mut |blob| *place.of_mut(blob) = hints.next().flatten());
+                }
+            }
+            Self::Interior { children, .. } => {
+                children.iter_mut().zip(hints).for_each(|(child, hint)| child.hint = hint);
+            }
+        }
+        self
+    }
+}
+
+/// Which blob of an entry.
+#[derive(Clone, Copy)]
+enum NamedBlob {
+    Content,
+    Xattrs,
+}
+
+impl EntryHints {
+    fn of(&self, blob: NamedBlob) -> Option<Location> {
+        match blob {
+            NamedBlob::Content => self.content,
+            NamedBlob::Xattrs => self.xattrs,
+        }
+    }
+
+    fn of_mut(&mut self, blob: NamedBlob) -> &mut Option<Location> {
+        match blob {
+            NamedBlob::Content => &mut self.content,
+            NamedBlob::Xattrs => &mut self.xattrs,
+        }
+    }
+}
+
+impl Entry {
+    /// The blobs that the entry names, in the order of their hints.
+    fn named_blobs(&self, each: &mut impl FnMut(NamedBlob)) {
+        if let EntryBody::File { content: Content::Chunk(_) | Content::Manifest(_), .. } = self.body {
+            each(NamedBlob::Content);
+        }
+        if let Xattrs::Blob(_) = self.xattrs {
+            each(NamedBlob::Xattrs);
+        }
     }
 }
 
 impl LeafItem {
-    /// Length of the item's hashed encoding with its key written in full: what the cut rule counts.
+    /// Checks every rule that one item can break; [`TreeNode::encode`] relies on it.
+    ///
+    /// # Errors
+    /// [`FormatError::Malformed`] with the rule.
+    pub fn check(&self) -> Result<(), FormatError> {
+        if self.key.is_reserved() {
+            return Err(FormatError::malformed("tree entry", "`.atfs` at the root is kept for mounts"));
+        }
+        self.entry.check()
+    }
+
+    /// What this entry adds to its node's counts.
+    pub fn counts(&self) -> Counts {
+        match self.entry.body {
+            EntryBody::File { size, .. } => Counts { entries: 1, files: 1, bytes: size },
+            EntryBody::Directory | EntryBody::Symlink { .. } => Counts { entries: 1, files: 0, bytes: 0 },
+        }
+    }
+
+    /// Length of the item's hashed encoding with its key written in full: what the cut rule counts. Below 11 KiB.
     pub fn cut_size(&self) -> usize {
-        unimplemented!()
+        let mut count = Counter::default();
+        self.write(b"", &mut count);
+        count.0
+    }
+
+    fn write(&self, previous: &[u8], sink: &mut impl Sink) {
+        write_key(previous, self.key.as_bytes(), sink);
+        self.entry.write(sink);
+    }
+
+    fn read(keys: &mut KeyReader, cursor: &mut Cursor<'_>) -> Result<Self, FormatError> {
+        let key = keys.read(cursor)?;
+        let before = cursor.remaining();
+        let entry = Entry::read(cursor)?;
+        keys.count(before - cursor.remaining(), cursor)?;
+        let item = Self { key, entry, hints: EntryHints::default() };
+        item.check()?;
+        Ok(item)
     }
 }
 
 impl ChildItem {
-    /// Length of the item's hashed encoding with its key written in full: what the cut rule counts.
+    /// Length of the item's hashed encoding with its key written in full: what the cut rule counts. Below 4.2 KiB.
     pub fn cut_size(&self) -> usize {
-        unimplemented!()
+        let mut count = Counter::default();
+        self.write(b"", &mut count);
+        count.0
+    }
+
+    fn write(&self, previous: &[u8], sink: &mut impl Sink) {
+        write_key(previous, self.last_key.as_bytes(), sink);
+        sink.bytes(self.id.as_bytes());
+        for number in [self.counts.entries, self.counts.files, self.counts.bytes] {
+            sink.varint(number);
+        }
+    }
+
+    fn read(keys: &mut KeyReader, cursor: &mut Cursor<'_>) -> Result<Self, FormatError> {
+        let last_key = keys.read(cursor)?;
+        let before = cursor.remaining();
+        let id = NodeId::from_bytes(cursor.array()?);
+        let counts = Counts {
+            entries: cursor.varint_to(MAX_ENTRIES, "number of entries")?,
+            files: cursor.varint()?,
+            bytes: cursor.varint()?,
+        };
+        keys.count(before - cursor.remaining(), cursor)?;
+        let sane =
+            counts.entries >= 1 && counts.files <= counts.entries && (counts.files > 0 || counts.bytes == 0);
+        if !sane {
+            return Err(cursor.malformed(format!("{counts:?} cannot be of a child")));
+        }
+        Ok(Self { last_key, id, counts, hint: None })
+    }
+}
+
+fn write_key(previous: &[u8], key: &[u8], sink: &mut impl Sink) {
+    let shared = previous.iter().zip(key).take_while(|(a, b)| a == b).count();
+    sink.varint(shared as u64);
+    sink.sized(&key[shared..]);
+}
+
+/// Restores prefix-compressed keys, which must ascend, and counts the full length of the items so far.
+#[derive(Default)]
+struct KeyReader {
+    previous: Vec<u8>,
+    full_len: usize,
+}
+
+impl KeyReader {
+    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<TreeKey, FormatError> {
+        let shared = cursor.varint_to(self.previous.len() as u64, "shared length of a key")?;
+        let shared = usize::try_from(shared).map_err(|_| cursor.malformed("shared length"))?;
+        let suffix = cursor.sized(MAX_KEY_BYTES, "length of a key")?;
+        // The first byte that is not shared must be greater than the one it replaces: equal, and the prefix would
+        // not be the longest; less (or none), and the keys would not ascend.
+        let ascends = match (suffix.first(), self.previous.get(shared)) {
+            (Some(new), Some(old)) => new > old,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if !ascends {
+            return Err(cursor.malformed("keys do not ascend, or share more than is said"));
+        }
+        let mut full = Counter::default();
+        self.previous.truncate(shared);
+        self.previous.extend_from_slice(suffix);
+        write_key(b"", &self.previous, &mut full);
+        self.count(full.0, cursor)?;
+        TreeKey::from_bytes(self.previous.clone())
+    }
+
+    fn count(&mut self, len: usize, cursor: &Cursor<'_>) -> Result<(), FormatError> {
+        self.full_len += len;
+        if self.full_len > MAX_TREE_NODE_ITEM_BYTES {
+            return Err(cursor.malformed("its items are longer than 128 KiB"));
+        }
+        Ok(())
+    }
+}
+
+/// Splits a node's blob into the hashed body and the hints.
+pub(super) fn split_blob<'a>(
+    what: &'static str,
+    blob: &'a [u8],
+) -> Result<(&'a [u8], &'a [u8]), FormatError> {
+    if blob.len() > MAX_NODE_BYTES {
+        return Err(FormatError::malformed(what, format!("{} bytes, at most 1 MiB is possible", blob.len())));
+    }
+    let mut cursor = Cursor::new(what, blob);
+    let len = cursor.u32()?;
+    let body = cursor.take(usize::try_from(len).map_err(|_| FormatError::Truncated { what })?)?;
+    Ok((body, cursor.take(cursor.remaining())?))
+}
+
+/// Reads the two bytes that every node's body begins with.
+pub(super) fn check_magic(cursor: &mut Cursor<'_>, what: &'static str, magic: u8) -> Result<(), FormatError> {
+    let [found, version] = cursor.array()?;
+    if found != magic {
+        return Err(cursor.malformed(format!("begins with {found:#04x}, not {magic:#04x}")));
+    }
+    match u32::from(version) {
+        0 => Err(cursor.malformed("format version 0")),
+        FORMAT_VERSION => Ok(()),
+        newer => Err(FormatError::Newer { what, found: newer.into(), supported: FORMAT_VERSION }),
     }
 }

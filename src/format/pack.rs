@@ -1,121 +1,15 @@
 //! Packs: many blobs in one immutable object, with an index at the end.
+//!
+//! `magic | pack id | kind | blobs without gaps | index | trailer`. A reader comes with a [`Location`] and takes
+//! one ranged GET; only collectors, `verify` and rescuers read the index.
 
 use bytes::Bytes;
 
 use crate::types::{Location, PackId};
 
-use super::FormatError;
-
-/// What a blob is; part of the pack's index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BlobKind {
-    /// A chunk of file content.
-    Chunk,
-    /// A tree node.
-    TreeNode,
-    /// A manifest node.
-    ManifestNode,
-    /// A list of extended attributes.
-    Xattrs,
-}
-
-/// Which folder a pack lives in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PackKind {
-    /// `data/`: chunks.
-    Data,
-    /// `meta/`: tree nodes, manifest nodes, xattr lists.
-    Meta,
-}
-
-/// Whether a blob is compressed when it is framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Compression {
-    /// As it is.
-    Never,
-    /// zstd if a probe of the bytes shows gain, else as it is.
-    IfItPays,
-}
-
-/// A blob as it is stored: one frame byte (encoding), then the payload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredBlob {
-    /// What it is.
-    pub kind: BlobKind,
-    /// Its id's bytes.
-    pub hash: [u8; 32],
-    /// Raw length in bytes.
-    pub raw_len: u32,
-    /// Frame byte and payload.
-    pub stored: Bytes,
-}
-
-impl StoredBlob {
-    /// Frames (and perhaps compresses) raw bytes.
-    pub fn pack(_kind: BlobKind, _hash: [u8; 32], _raw: &[u8], _compression: Compression) -> Self {
-        unimplemented!()
-    }
-
-    /// The raw bytes of stored ones. Not yet verified: the caller checks the hash (by `TreeNode::decode` and so on).
-    ///
-    /// # Errors
-    /// [`FormatError`] when the frame is unknown, the payload does not decompress or exceeds `max_raw` bytes.
-    pub fn unpack(_stored: &[u8], _max_raw: usize) -> Result<Bytes, FormatError> {
-        unimplemented!()
-    }
-}
-
-/// One blob in a pack's index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PackEntry {
-    /// What it is.
-    pub kind: BlobKind,
-    /// Its id's bytes.
-    pub hash: [u8; 32],
-    /// Offset of its first stored byte.
-    pub offset: u64,
-    /// Stored length.
-    pub stored_len: u32,
-    /// Raw length.
-    pub raw_len: u32,
-}
-
-/// The index of a pack: stands at its end, and as an object of its own under `index/`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackIndex {
-    /// The pack.
-    pub pack: PackId,
-    /// Which folder it lives in.
-    pub kind: PackKind,
-    /// Its blobs in offset order.
-    pub entries: Vec<PackEntry>,
-}
-
-impl PackIndex {
-    /// Bytes at a pack's end that say where its index is.
-    pub const TRAILER_BYTES: usize = 64;
-
-    /// Decodes the object under `index/`.
-    ///
-    /// # Errors
-    /// [`FormatError`].
-    pub fn decode(_bytes: &[u8]) -> Result<Self, FormatError> {
-        unimplemented!()
-    }
-
-    /// Decodes the index of a whole pack, from its trailer.
-    ///
-    /// # Errors
-    /// [`FormatError`].
-    pub fn of_pack(_pack: &[u8]) -> Result<Self, FormatError> {
-        unimplemented!()
-    }
-
-    /// Encodes the index as it stands in both places.
-    pub fn encode(&self) -> Vec<u8> {
-        unimplemented!()
-    }
-}
+use super::cursor::Sink;
+use super::pack_index::PACK_MAGIC;
+use super::{PackEntry, PackIndex, PackKind, PackTrailer, StoredBlob};
 
 /// A pack being filled.
 #[derive(Debug)]
@@ -138,15 +32,24 @@ pub struct FinishedPack {
 }
 
 impl PackBuilder {
-    /// An empty pack.
-    pub fn new(_id: PackId, _kind: PackKind) -> Self {
-        unimplemented!()
+    /// An empty pack. It takes only blobs of its kind ([`PackKind::of_blob`]).
+    pub fn new(id: PackId, kind: PackKind) -> Self {
+        let mut bytes = Vec::new();
+        bytes.bytes(&PACK_MAGIC);
+        bytes.bytes(id.as_bytes());
+        bytes.byte(kind.tag());
+        Self { index: PackIndex { pack: id, kind, entries: Vec::new() }, bytes }
     }
 
     /// Appends a blob and says where it lies.
-    pub fn push(&mut self, _blob: &StoredBlob) -> Location {
-        let _ = &mut self.bytes;
-        unimplemented!()
+    pub fn push(&mut self, blob: &StoredBlob) -> Location {
+        debug_assert_eq!(PackKind::of_blob(blob.kind), self.index.kind, "a blob in the wrong folder");
+        let offset = self.len();
+        let len = u32::try_from(blob.stored.len()).unwrap_or(u32::MAX);
+        self.bytes.bytes(&blob.stored);
+        let (kind, hash, raw_len) = (blob.kind, blob.hash, blob.raw_len);
+        self.index.entries.push(PackEntry { kind, hash, offset, stored_len: len, raw_len });
+        Location { pack: self.index.pack, offset, len }
     }
 
     /// Bytes so far, without the index.
@@ -160,7 +63,93 @@ impl PackBuilder {
     }
 
     /// Appends index and trailer.
-    pub fn finish(self) -> FinishedPack {
-        unimplemented!()
+    pub fn finish(mut self) -> FinishedPack {
+        let index = self.index.encode();
+        let trailer = PackTrailer::of(self.len(), &index);
+        self.bytes.bytes(&index);
+        self.bytes.bytes(&trailer.encode());
+        let PackIndex { pack: id, kind, .. } = self.index;
+        FinishedPack { id, kind, bytes: self.bytes.into(), index: index.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{BlobKind, Compression, FormatError};
+    use crate::types::ChunkId;
+
+    fn filled() -> (FinishedPack, Vec<Location>) {
+        let mut builder = PackBuilder::new(PackId::from_bytes([3; 16]), PackKind::Data);
+        assert!(builder.is_empty());
+        let mut places = Vec::new();
+        for raw in [&b"one"[..], b"two", &[0; 5000]] {
+            let hash = *ChunkId::of(raw).as_bytes();
+            places.push(builder.push(&StoredBlob::pack(BlobKind::Chunk, hash, raw, Compression::IfItPays)));
+        }
+        (builder.finish(), places)
+    }
+
+    #[test]
+    fn blobs_lie_where_push_said() {
+        let (pack, places) = filled();
+        let index = PackIndex::of_pack(&pack.bytes).expect("valid");
+        assert_eq!(PackIndex::decode(&pack.index), Ok(index.clone()));
+        assert_eq!(index.encode(), pack.index);
+        for (entry, place) in index.entries.iter().zip(&places) {
+            assert_eq!((entry.offset, entry.stored_len), (place.offset, place.len));
+            let start = place.offset as usize;
+            let stored = &pack.bytes[start..start + place.len as usize];
+            let raw = StoredBlob::unpack(stored, entry.raw_len as usize).expect("unpacks");
+            assert_eq!(ChunkId::of(&raw).as_bytes(), &entry.hash);
+        }
+        let empty = PackBuilder::new(PackId::from_bytes([4; 16]), PackKind::Meta).finish();
+        assert_eq!(PackIndex::of_pack(&empty.bytes).expect("valid").entries, []);
+    }
+
+    #[test]
+    fn every_changed_byte_outside_the_blobs_is_noticed() {
+        let (pack, places) = filled();
+        let blobs = places[0].offset as usize..places[2].end().expect("small") as usize;
+        for at in (0..pack.bytes.len()).filter(|at| !blobs.contains(at)) {
+            let mut damaged = pack.bytes.to_vec();
+            damaged[at] ^= 1;
+            assert!(PackIndex::of_pack(&damaged).is_err(), "byte {at}");
+        }
+        for len in 0..pack.bytes.len() {
+            assert!(PackIndex::of_pack(&pack.bytes[..len]).is_err(), "{len} bytes");
+        }
+        for len in 0..pack.index.len() {
+            assert!(PackIndex::decode(&pack.index[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn an_index_with_a_right_hash_must_still_make_sense() {
+        let (pack, _) = filled();
+        let good = PackIndex::decode(&pack.index).expect("valid");
+        let change = |edit: &dyn Fn(&mut PackIndex)| {
+            let mut index = good.clone();
+            edit(&mut index);
+            PackIndex::decode(&index.encode())
+        };
+        assert!(change(&|_| ()).is_ok());
+        assert!(change(&|i| i.entries[1].offset += 1).is_err());
+        assert!(change(&|i| i.entries[0].offset = u64::MAX).is_err());
+        assert!(change(&|i| i.entries[2].stored_len = 0).is_err());
+        assert!(change(&|i| i.entries[2].stored_len = u32::MAX).is_err());
+        assert!(change(&|i| i.entries[2].raw_len = u32::MAX).is_err());
+        assert!(change(&|i| i.entries[0].kind = BlobKind::TreeNode).is_err());
+        assert!(change(&|i| i.kind = PackKind::Meta).is_err());
+        assert!(change(&|i| i.entries.swap(0, 1)).is_err());
+    }
+
+    #[test]
+    fn newer_packs_say_so() {
+        let (pack, _) = filled();
+        let mut newer = pack.bytes.to_vec();
+        let last = newer.len() - 1;
+        newer[last] = 2;
+        assert!(matches!(PackIndex::of_pack(&newer), Err(FormatError::Newer { found: 2, .. })));
     }
 }
