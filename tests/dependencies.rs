@@ -37,7 +37,9 @@ fn no_banned_crate_and_no_unexplained_second_version() {
     for (name, found) in versions.iter().filter(|(_, v)| v.len() > 1) {
         let explained: Vec<&String> = skipped
             .iter()
-            .filter(|s| s.split_once('@').is_some_and(|(n, v)| n == name && found.iter().any(|f| is_version(f, v))))
+            .filter(|s| {
+                s.split_once('@').is_some_and(|(n, v)| n == name && found.iter().any(|f| is_version(f, v)))
+            })
             .collect();
         if found.len() > explained.len() + 1 {
             bad.push(format!("{name}: {found:?}"));
@@ -85,7 +87,8 @@ fn the_licence_reader_reads_expressions() {
     ] {
         assert!(spdx_allows(good, &allowed), "{good}");
     }
-    for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "MIT AND (GPL-3.0 OR ISC)", "MIT WITH x", "(MIT", "MIT MIT"] {
+    for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "MIT AND (GPL-3.0 OR ISC)", "MIT WITH x", "(MIT", "MIT MIT"]
+    {
         assert!(!spdx_allows(bad, &allowed), "{bad}");
     }
 }

@@ -15,6 +15,8 @@ mod entry;
 mod entry_codec;
 mod error;
 mod hints;
+#[cfg(test)]
+mod json_tests;
 mod key;
 mod manifest;
 mod node;
@@ -23,10 +25,12 @@ mod node_tests;
 mod pack;
 mod pack_index;
 mod record;
+mod record_check;
 mod repository;
 mod xattrs;
 
 pub use blob::{BlobKind, Compression, StoredBlob};
+pub use canonical::{JsonValue, MAX_JSON_BYTES};
 pub use commit::{Commit, CommitPlace, StoredCommit, Totals};
 pub use cut::{ManifestCutter, NodeCutter};
 pub use entry::{Content, Entry, EntryBody, EntryKind, ExternalObject, Mtime};

@@ -45,7 +45,7 @@ pub struct Draft {
     /// Results of required checks.
     pub checks: Vec<CheckResult>,
     /// For the settings log.
-    pub settings: BTreeMap<String, serde_json::Value>,
+    pub settings: BTreeMap<String, crate::format::JsonValue>,
     /// Newest settings record that the writer obeyed.
     pub settings_seq: u64,
     /// Collector's epoch that the writer saw.
