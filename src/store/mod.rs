@@ -6,6 +6,10 @@
 //! be short at any time. Nothing else is asked of a store: no conditional overwrite, no lock, no rename.
 
 mod error;
+mod local;
+mod memory;
+mod operation;
+mod page;
 
 use std::fmt;
 use std::ops::Range;
@@ -14,6 +18,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use local::{LocalStore, create_local_root};
+pub use memory::MemoryStore;
+pub use operation::Operation;
+
+/// The largest object that [`Store::get`] brings into memory, in bytes. Packs aim at 64 MiB and every other object
+/// is far smaller; without a bound, a foreign object under one of our keys could exhaust the memory.
+pub const MAX_OBJECT: u64 = 512 << 20;
 
 /// The name of an object, relative to the repository's root: `/`-separated, no leading slash, at most 600 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,12 +59,30 @@ impl fmt::Debug for Key {
 pub struct ListRequest {
     /// Keys that begin with this text (empty: all keys under the root).
     pub prefix: String,
-    /// Only keys (and groups) behind this one, bytewise.
+    /// Only keys and groups behind this one, bytewise. A group that this text names or lies in is not behind it, nor
+    /// is any key of that group.
     pub start_after: Option<String>,
     /// Whether keys that share everything up to the next `/` behind the prefix are folded into one group.
     pub grouping: Grouping,
     /// At most this many keys and groups together in one page, 1 to 1,000.
     pub max_keys: usize,
+}
+
+impl ListRequest {
+    /// Every key that begins with `prefix`, in pages of 1,000.
+    pub fn all(prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), start_after: None, grouping: Grouping::Flat, max_keys: 1000 }
+    }
+
+    /// The same, folded at the next `/` behind the prefix.
+    pub fn folded(prefix: impl Into<String>) -> Self {
+        Self { grouping: Grouping::BySlash, ..Self::all(prefix) }
+    }
+
+    /// The first key that begins with `prefix`.
+    pub fn first(prefix: impl Into<String>) -> Self {
+        Self { max_keys: 1, ..Self::all(prefix) }
+    }
 }
 
 /// Whether a listing folds keys at the next `/`.
@@ -93,10 +122,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The root, for people: `s3://bucket/prefix (endpoint http://...)`, `/srv/repos/slides`.
     fn describe(&self) -> String;
 
-    /// The whole object.
+    /// The whole object, at most [`MAX_OBJECT`] bytes.
     ///
     /// # Errors
-    /// `NotFound`; any other [`StoreErrorKind`].
+    /// `NotFound`; `BadAnswer` for a larger object; any other [`StoreErrorKind`].
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError>;
 
     /// Exactly the bytes of `range`, which is not empty; an object that ends earlier is `OutOfRange`, a body that ends earlier
@@ -130,4 +159,21 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// Any [`StoreErrorKind`].
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+}
+
+/// Everything that `request` names, page after page, as one page. The caller knows that it fits into memory.
+///
+/// # Errors
+/// As [`Store::list`].
+pub async fn list_all(store: &dyn Store, mut request: ListRequest) -> Result<ListPage, StoreError> {
+    let mut whole = ListPage::default();
+    loop {
+        let page = store.list(&request).await?;
+        whole.objects.extend(page.objects);
+        whole.groups.extend(page.groups);
+        match page.next {
+            Some(next) => request.start_after = Some(next),
+            None => return Ok(whole),
+        }
+    }
 }

@@ -1,0 +1,258 @@
+//! One suite for every store: what `src/store/mod.rs` promises, asked of each backend.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use atfs::store::{Grouping, Key, ListRequest, LocalStore, MemoryStore, Store, StoreErrorKind, list_all};
+use atfs::types::{OsRandom, Random};
+use bytes::Bytes;
+
+/// Every check, each under a prefix of its own, so that one store can serve them all at once.
+async fn conforms(store: Arc<dyn Store>) {
+    let name = store.describe();
+    eprintln!("conformance of {name}");
+    whole_objects(&*store).await;
+    ranges(&*store).await;
+    creation(&*store).await;
+    races(&store).await;
+    odd_keys(&*store).await;
+    listing_order_and_pages(&*store).await;
+    listing_start_after(&*store).await;
+    listing_many(&store).await;
+    deletion(&*store).await;
+    times(&*store).await;
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text)
+}
+
+fn noise(length: usize) -> Bytes {
+    let mut bytes = vec![0; length];
+    OsRandom.fill(&mut bytes);
+    bytes.into()
+}
+
+async fn whole_objects(store: &dyn Store) {
+    let missing = store.get(&key("whole/missing")).await.unwrap_err();
+    assert!(missing.is_not_found(), "{missing}");
+    assert!(missing.to_string().contains("whole/missing"), "{missing}");
+    assert!(!missing.is_transient());
+    // Empty; one byte; more than any buffer on the way; a pack's size.
+    for length in [0, 1, 100_001, 16 << 20] {
+        let body = noise(length);
+        let name = key(&format!("whole/{length}"));
+        store.put(&name, body.clone()).await.unwrap();
+        assert!(store.get(&name).await.unwrap() == body, "{length}");
+    }
+    let name = key("whole/replaced");
+    store.put(&name, noise(5000)).await.unwrap();
+    store.put(&name, Bytes::from_static(b"new")).await.unwrap();
+    assert_eq!(store.get(&name).await.unwrap(), "new");
+}
+
+async fn ranges(store: &dyn Store) {
+    let body = noise(300_000);
+    let name = key("ranges/a");
+    store.put(&name, body.clone()).await.unwrap();
+    for range in [0..1, 0..300_000, 1..2, 299_999..300_000, 65_535..65_537, 1000..299_000] {
+        let got = store.get_range(&name, range.clone()).await.unwrap();
+        assert!(got == body[range.start as usize..range.end as usize], "{range:?}");
+    }
+    // Beyond the end, and across it: never fewer bytes than asked for.
+    for range in [300_000..300_001, 400_000..500_000, 299_999..300_001, 0..300_001] {
+        let error = store.get_range(&name, range.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::OutOfRange, "{range:?}: {error}");
+    }
+    store.put(&key("ranges/empty"), Bytes::new()).await.unwrap();
+    let error = store.get_range(&key("ranges/empty"), 0..1).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::OutOfRange, "{error}");
+    assert!(store.get_range(&key("ranges/none"), 0..1).await.unwrap_err().is_not_found());
+}
+
+async fn creation(store: &dyn Store) {
+    let name = key("creation/a");
+    store.put_new(&name, Bytes::from_static(b"first")).await.unwrap();
+    for body in ["second", "first", ""] {
+        let error = store.put_new(&name, Bytes::from_static(body.as_bytes())).await.unwrap_err();
+        assert!(error.is_already_exists(), "{error}");
+        assert!(!error.is_ambiguous() && !error.is_transient());
+    }
+    assert_eq!(store.get(&name).await.unwrap(), "first");
+    store.put(&name, Bytes::from_static(b"replaced")).await.unwrap();
+    assert!(store.put_new(&name, Bytes::new()).await.unwrap_err().is_already_exists());
+    store.delete(&name).await.unwrap();
+    store.put_new(&name, Bytes::from_static(b"again")).await.unwrap();
+    assert_eq!(store.get(&name).await.unwrap(), "again");
+}
+
+/// Sixteen at once, small bodies and large: one wins, and what is read is the winner's.
+async fn races(store: &Arc<dyn Store>) {
+    for (round, length) in [20, 200_000, 20, 200_000, 20].into_iter().enumerate() {
+        let name = key(&format!("races/{round}"));
+        let tasks: Vec<_> = (0..16)
+            .map(|_| {
+                let (store, name, body) = (store.clone(), name.clone(), noise(length));
+                tokio::spawn(async move { (store.put_new(&name, body.clone()).await, body) })
+            })
+            .collect();
+        let mut winners = Vec::new();
+        for task in tasks {
+            let (result, body) = task.await.unwrap();
+            match result {
+                Ok(()) => winners.push(body),
+                Err(e) => assert!(e.is_already_exists() || e.is_ambiguous(), "{e}"),
+            }
+        }
+        assert_eq!(winners.len(), 1, "round {round}");
+        assert!(store.get(&name).await.unwrap() == winners[0], "round {round}");
+    }
+}
+
+async fn odd_keys(store: &dyn Store) {
+    let long = format!("odd/{}/{}", "x".repeat(250), "y".repeat(250));
+    let names = ["odd/a b", "odd/a+b", "odd/a%20b", "odd/é\u{1F600}", "odd/a_2Fb", "odd/~!$&'()=;,.@", &long];
+    for name in names {
+        store.put_new(&key(name), Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
+    }
+    for name in names {
+        assert_eq!(store.get(&key(name)).await.unwrap(), name, "{name}");
+        assert!(store.put_new(&key(name), Bytes::new()).await.unwrap_err().is_already_exists(), "{name}");
+    }
+    let mut sorted = names.map(str::to_owned);
+    sorted.sort();
+    let page = list_all(store, ListRequest::all("odd/")).await.unwrap();
+    assert_eq!(page.objects.iter().map(|o| o.key.as_str().to_owned()).collect::<Vec<_>>(), sorted);
+    // Odd names as places to go on, and as prefixes.
+    for (index, name) in sorted.iter().enumerate() {
+        let request = ListRequest { start_after: Some(name.clone()), ..ListRequest::all("odd/") };
+        let rest = list_all(store, request).await.unwrap();
+        assert_eq!(rest.objects.len(), sorted.len() - index - 1, "behind {name}");
+        let named = list_all(store, ListRequest::all(name.clone())).await.unwrap();
+        assert_eq!(named.objects[0].key.as_str(), name);
+        assert_eq!(named.objects[0].size, name.len() as u64);
+        store.delete(&key(name)).await.unwrap();
+    }
+    assert_eq!(list_all(store, ListRequest::all("odd/")).await.unwrap().objects, []);
+}
+
+/// A small tree whose directory names sort around `/`.
+const TREE: [&str; 9] = ["t/a!/1", "t/a", "t/a-b/1", "t/b/1", "t/b/2/3", "t/b/2/4", "t/b0", "t/c", "t/zz/1"];
+
+/// The same with folded groups marked by their `/`.
+const FOLDED: [&str; 7] = ["t/a", "t/a!/", "t/a-b/", "t/b/", "t/b0", "t/c", "t/zz/"];
+
+/// Keys and groups in one order, as a page-by-page walk of `max_keys` gives them.
+async fn walk(store: &dyn Store, request: ListRequest) -> Vec<String> {
+    let mut request = request;
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        let page = store.list(&request).await.unwrap();
+        assert!(page.objects.len() + page.groups.len() <= request.max_keys);
+        let mut items: Vec<String> = page.objects.iter().map(|o| o.key.as_str().to_owned()).collect();
+        assert!(items.is_sorted() && page.groups.is_sorted());
+        items.extend(page.groups);
+        items.sort();
+        seen.extend(items);
+        match page.next {
+            Some(next) => request.start_after = Some(next),
+            None => return seen,
+        }
+    }
+    panic!("the listing does not end: {seen:?}");
+}
+
+async fn listing_order_and_pages(store: &dyn Store) {
+    for name in TREE {
+        store.put(&key(name), Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
+    }
+    let mut sorted = TREE;
+    sorted.sort();
+    for max_keys in [1, 2, 3, 1000] {
+        let flat = ListRequest { max_keys, ..ListRequest::all("t/") };
+        assert_eq!(walk(store, flat).await, sorted, "pages of {max_keys}");
+        let folded = ListRequest { max_keys, ..ListRequest::folded("t/") };
+        assert_eq!(walk(store, folded).await, FOLDED, "pages of {max_keys}");
+        // A prefix that ends within a name, and one that names nothing.
+        let part = ListRequest { max_keys, ..ListRequest::folded("t/b") };
+        assert_eq!(walk(store, part).await, ["t/b/", "t/b0"], "pages of {max_keys}");
+        let none = ListRequest { max_keys, ..ListRequest::all("t/none/") };
+        assert_eq!(walk(store, none).await, [""; 0]);
+    }
+    let first = store.list(&ListRequest::first("t/b/")).await.unwrap();
+    assert_eq!(first.objects.len(), 1);
+    assert_eq!((first.objects[0].key.as_str(), first.objects[0].size), ("t/b/1", 5));
+}
+
+async fn listing_start_after(store: &dyn Store) {
+    // Every key, every group, texts between and around them.
+    let mut starts: Vec<String> = TREE.iter().chain(&FOLDED).map(|text| (*text).to_owned()).collect();
+    starts.extend(["", "s", "t", "t/", "t/a ", "t/b/1x", "t/b/2", "t/b/2/", "t/d", "u"].map(String::from));
+    let mut sorted = TREE;
+    sorted.sort();
+    for start in starts {
+        for max_keys in [1, 1000] {
+            let start_after = Some(start.clone());
+            let flat = ListRequest { start_after: start_after.clone(), max_keys, ..ListRequest::all("t/") };
+            let behind: Vec<_> = sorted.into_iter().filter(|k| **k > *start).collect();
+            assert_eq!(walk(store, flat).await, behind, "behind {start:?}, pages of {max_keys}");
+            let folded =
+                ListRequest { start_after, max_keys, grouping: Grouping::BySlash, ..ListRequest::all("t/") };
+            let inside = |item: &str| item.ends_with('/') && start.starts_with(item);
+            let behind: Vec<_> = FOLDED.into_iter().filter(|k| **k > *start && !inside(k)).collect();
+            assert_eq!(walk(store, folded).await, behind, "folded, behind {start:?}, pages of {max_keys}");
+        }
+    }
+}
+
+/// More than one page of the store's own, flat and folded into one group.
+async fn listing_many(store: &Arc<dyn Store>) {
+    let names: Vec<String> = (0..1100).map(|n| format!("many/x/{n:05}")).collect();
+    for chunk in names.chunks(32) {
+        let puts: Vec<_> = chunk
+            .iter()
+            .map(|name| {
+                let (store, name) = (store.clone(), key(name));
+                tokio::spawn(async move { store.put(&name, Bytes::new()).await })
+            })
+            .collect();
+        for put in puts {
+            put.await.unwrap().unwrap();
+        }
+    }
+    store.put(&key("many/y"), Bytes::new()).await.unwrap();
+    let all = list_all(&**store, ListRequest::all("many/x/")).await.unwrap();
+    assert_eq!(all.objects.iter().map(|o| o.key.as_str()).collect::<Vec<_>>(), names);
+    let folded = list_all(&**store, ListRequest::folded("many/")).await.unwrap();
+    assert_eq!(folded.groups, ["many/x/"]);
+    assert_eq!(folded.objects.len(), 1);
+}
+
+async fn deletion(store: &dyn Store) {
+    let name = key("deletion/a");
+    store.delete(&name).await.unwrap();
+    store.put(&name, Bytes::from_static(b"1")).await.unwrap();
+    store.delete(&name).await.unwrap();
+    assert!(store.get(&name).await.unwrap_err().is_not_found());
+    assert_eq!(store.list(&ListRequest::all("deletion/")).await.unwrap().objects, []);
+    store.delete(&name).await.unwrap();
+}
+
+/// Collectors judge age by the listing: it must be the store's present time, in seconds.
+async fn times(store: &dyn Store) {
+    store.put(&key("times/a"), Bytes::new()).await.unwrap();
+    let page = store.list(&ListRequest::all("times/")).await.unwrap();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    assert!((now - page.objects[0].modified_seconds).abs() < 60, "{:?} at {now}", page.objects[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory() {
+    conforms(Arc::new(MemoryStore::new())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local() {
+    let folder = tempfile::tempdir().unwrap();
+    conforms(Arc::new(LocalStore::open(folder.path()).unwrap())).await;
+}
