@@ -22,7 +22,9 @@ use futures_util::future::join;
 use crate::format::{FormatError, Record, RecordName};
 use crate::repo::{RepoError, Repository, layout};
 use crate::store::{Grouping, Key, ListRequest};
-use crate::types::{RecordHash, RefKind, RefName};
+use crate::types::{RecordHash, RefKind, RefName, RepoUuid};
+
+use super::Anchor;
 
 /// How many strange objects in front of the newest record are looked past.
 const MAX_IGNORED: usize = 32;
@@ -57,13 +59,6 @@ pub struct Newest {
 /// The newest record of each log that this process has seen.
 #[derive(Debug, Default)]
 pub struct LogMemory(Mutex<HashMap<String, Arc<Link>>>);
-
-/// The newest record of a log that this machine has seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Anchor {
-    seq: u64,
-    hash: RecordHash,
-}
 
 /// One log of a repository.
 #[derive(Debug, Clone)]
@@ -130,7 +125,7 @@ impl Log {
         let known = self.repository.log_memory().get(&self.prefix);
         let anchor = match &known {
             Some(link) => Some(Anchor { seq: link.record.seq, hash: link.hash }),
-            None => self.noted_anchor().await,
+            None => self.repository.notebook().anchor(self.uuid(), &self.prefix).await,
         };
         let mut ignored = Vec::new();
         let mut behind = None;
@@ -189,9 +184,14 @@ impl Log {
     /// Keeps the newest record in mind, here and on the machine.
     pub(super) async fn remember(&self, link: &Arc<Link>) {
         if self.repository.log_memory().raise(&self.prefix, link) {
-            let value = format!("{} {}", link.record.seq, link.hash);
-            self.repository.notebook().set_fact(&self.anchor_fact(), value).await;
+            let seen = Anchor { seq: link.record.seq, hash: link.hash };
+            self.repository.notebook().raise_anchor(self.uuid(), &self.prefix, seen).await;
         }
+    }
+
+    /// Notes go by uuid, not by place: a repository that moved keeps its anchors, one that was replaced has none.
+    fn uuid(&self) -> RepoUuid {
+        self.repository.format().uuid
     }
 
     /// The object with the highest number behind `behind`.
@@ -286,17 +286,6 @@ impl Log {
             }),
             _ => Ok(()),
         }
-    }
-
-    /// Named by uuid, not by place: a repository that moved keeps its anchors, one that was replaced has none.
-    fn anchor_fact(&self) -> String {
-        format!("anchor/{}/{}", self.repository.format().uuid, self.prefix)
-    }
-
-    async fn noted_anchor(&self) -> Option<Anchor> {
-        let noted = self.repository.notebook().fact(&self.anchor_fact()).await?;
-        let (seq, hash) = noted.split_once(' ')?;
-        Some(Anchor { seq: seq.parse().ok()?, hash: hash.parse().ok()? })
     }
 }
 

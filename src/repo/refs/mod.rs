@@ -3,12 +3,13 @@
 //! Must always be true: a record is created once and never changed; record n holds the hash of record n-1; a writer
 //! is told "done" only if its record is in the log, and "lost" only if it never will be.
 //!
-//! - `log`: finding and judging the newest record. - `append`: adding one, and settling ambiguous answers.
+//! - `log`: finding and judging the newest record. - `append`: adding one; `create`: how an ambiguous answer is settled.
 //! - `lifecycle`: heads, birth, end, listing. - `history`: backwards, `@{n}`, `@{time}`, the whole chain.
 //! - `resolve`: from revisions to commits. - `epoch`: what a writer must have seen.
 //! - `notebook`: what the machine notes; `pause`: waiting between tries.
 
 mod append;
+mod create;
 mod epoch;
 mod history;
 mod lifecycle;
@@ -19,9 +20,10 @@ mod resolve;
 mod suggest;
 
 pub use append::{Appended, Draft, Outcome, settle_attempts};
+pub(super) use create::{CreateError, Creator, create};
 pub use epoch::Rules;
 pub use history::{History, Verified};
 pub use lifecycle::{Head, ListedRef, RefList};
 pub use log::{Ignored, Link, Log, LogMemory, Newest};
-pub use notebook::{Attempt, MemoryNotebook, Notebook};
+pub use notebook::{Anchor, Attempt, MemoryNotebook, Notebook};
 pub use resolve::{FirstParents, Resolved, Via};

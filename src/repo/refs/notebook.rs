@@ -1,9 +1,9 @@
-//! What a machine notes about a repository's logs: attempts in flight, and small facts.
+//! What a machine notes about a repository: attempts in flight, anchors of logs, stores that passed the probe.
 //!
 //! The two differ in what losing them costs. An attempt is noted durably *before* the request that it describes is
 //! sent, so that a process killed at any instant leaves word of what may have happened; it is forgotten only when the
-//! outcome is final. Facts (the newest record seen of a log, the last probe) are conveniences and anchors: losing
-//! them costs requests, and the power to notice that a log was cut back, never correctness.
+//! outcome is final. The rest is convenience and evidence: losing it costs requests, and the power to notice that a log
+//! was cut back, never correctness.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 
-use crate::types::{CommitId, Nonce, RepoUuid, Timestamp};
+use crate::types::{CommitId, Nonce, RecordHash, RepoUuid, Timestamp};
 
 /// One conditional write that may be in flight.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -41,6 +41,15 @@ impl fmt::Display for Attempt {
     }
 }
 
+/// The newest record of a log that this machine has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anchor {
+    /// Its number.
+    pub seq: u64,
+    /// The hash of its bytes.
+    pub hash: RecordHash,
+}
+
 /// Where a machine keeps its notes. Shared by every process of the user.
 #[async_trait]
 pub trait Notebook: Send + Sync + fmt::Debug {
@@ -59,18 +68,25 @@ pub trait Notebook: Send + Sync + fmt::Debug {
     /// When they cannot be read.
     async fn attempts(&self, repository: RepoUuid) -> std::io::Result<Vec<Attempt>>;
 
-    /// A fact, if it is known.
-    async fn fact(&self, name: &str) -> Option<String>;
+    /// The newest record of a log that this machine has seen, if that is known.
+    async fn anchor(&self, repository: RepoUuid, log: &str) -> Option<Anchor>;
 
-    /// Notes a fact. Failing to is harmless.
-    async fn set_fact(&self, name: &str, value: String);
+    /// Notes that a record was seen; an older one changes nothing. Failing to is harmless.
+    async fn raise_anchor(&self, repository: RepoUuid, log: &str, seen: Anchor);
+
+    /// When a store (by its description) last passed the probe, if that is known.
+    async fn probed(&self, store: &str) -> Option<Timestamp>;
+
+    /// Notes that a store passed the probe. Failing to is harmless.
+    async fn set_probed(&self, store: &str, at: Timestamp);
 }
 
 /// Notes that live as long as the process.
 #[derive(Debug, Default)]
 pub struct MemoryNotebook {
     attempts: Mutex<Vec<Attempt>>,
-    facts: Mutex<BTreeMap<String, String>>,
+    anchors: Mutex<BTreeMap<(RepoUuid, String), Anchor>>,
+    probes: Mutex<BTreeMap<String, Timestamp>>,
 }
 
 #[async_trait]
@@ -88,12 +104,24 @@ impl Notebook for MemoryNotebook {
         Ok(lock(&self.attempts).iter().filter(|a| a.repository == repository).cloned().collect())
     }
 
-    async fn fact(&self, name: &str) -> Option<String> {
-        lock(&self.facts).get(name).cloned()
+    async fn anchor(&self, repository: RepoUuid, log: &str) -> Option<Anchor> {
+        lock(&self.anchors).get(&(repository, log.to_owned())).copied()
     }
 
-    async fn set_fact(&self, name: &str, value: String) {
-        lock(&self.facts).insert(name.to_owned(), value);
+    async fn raise_anchor(&self, repository: RepoUuid, log: &str, seen: Anchor) {
+        let mut anchors = lock(&self.anchors);
+        let known = anchors.entry((repository, log.to_owned())).or_insert(seen);
+        if known.seq < seen.seq {
+            *known = seen;
+        }
+    }
+
+    async fn probed(&self, store: &str) -> Option<Timestamp> {
+        lock(&self.probes).get(store).copied()
+    }
+
+    async fn set_probed(&self, store: &str, at: Timestamp) {
+        lock(&self.probes).insert(store.to_owned(), at);
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::repo::{RepoError, Repository};
+use crate::repo::RepoError;
+use crate::types::Random;
 
 use super::Log;
 
@@ -32,8 +33,8 @@ impl Backoff {
     }
 
     /// Waits for half the pause to one and a half.
-    pub(super) async fn wait(&mut self, repository: &Repository) {
-        sleep(self.pause.mul_f64(0.5 + repository.services().random.unit())).await;
+    pub(super) async fn wait(&mut self, random: &dyn Random) {
+        sleep(self.pause.mul_f64(0.5 + random.unit())).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }
