@@ -8,11 +8,13 @@
 //! - `content/`: files to chunks to packs, and back.
 //! - `change/`: edits made into a commit on a branch that may have moved meanwhile; `add`, `rm`, `mv`, `export`.
 
+pub mod change;
 pub mod layout;
 pub mod refs;
 
 mod error;
 mod init;
+mod probed;
 mod repository;
 mod snapshot;
 
