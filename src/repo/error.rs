@@ -111,6 +111,9 @@ pub enum RepoError {
         /// Its head now.
         now: CommitId,
     },
+    /// Something that was given breaks a rule of the format, such as a message that is too long.
+    #[error("this cannot be stored: {0}")]
+    Unstorable(FormatError),
     /// A path that does not exist in a commit.
     #[error("{path} does not exist in {revision}")]
     NoSuchPath {

@@ -14,11 +14,8 @@ use crate::format::{
 use crate::store::Store;
 use crate::types::{CommitId, Nonce, PackId, RefKind, RefName, RepoUuid};
 
-use super::refs::{CreateError, Creator, Log, MemoryNotebook, Notebook, create};
+use super::refs::{CreateError, Creator, Log, Notebook, create};
 use super::{RepoError, Repository, Services, layout};
-
-/// FastCDC as decided in `docs/format.md`: an average chunk is one ranged GET's worth.
-const CHUNKER: ChunkerParameters = ChunkerParameters { min: 256 << 10, average: 1 << 20, max: 4 << 20 };
 
 /// What `init` may be told.
 #[derive(Debug, Clone)]
@@ -44,7 +41,7 @@ impl Repository {
         services: Services,
         options: InitOptions,
     ) -> Result<Self, RepoError> {
-        let notebook = Arc::new(MemoryNotebook::default());
+        let notebook = services.notebook();
         Self::init_with(store, services, notebook, options).await
     }
 
@@ -136,7 +133,7 @@ async fn begin(
         uuid: RepoUuid::from_random(services.random.bytes16()),
         created: services.clock.now(),
         default_branch: options.default_branch,
-        chunker: CHUNKER,
+        chunker: ChunkerParameters::DEFAULT,
         cut_seed,
     };
     let is_mine = |bytes: &[u8]| Ok(RepositoryFormat::decode(bytes)?.uuid == format.uuid);

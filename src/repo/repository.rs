@@ -12,7 +12,7 @@ use crate::meta::Index;
 use crate::store::{Key, Store};
 use crate::types::{Clock, CommitId, Random};
 
-use super::refs::{LogMemory, MemoryNotebook, Notebook, Resolved};
+use super::refs::{IndexNotebook, LogMemory, MemoryNotebook, Notebook, Resolved};
 use super::{RepoError, Snapshot, layout};
 
 /// What the engine needs besides the store.
@@ -26,6 +26,16 @@ pub struct Services {
     pub index: Option<Index>,
     /// Who acts: `Name <mail>`, for authors and records.
     pub who: String,
+}
+
+impl Services {
+    /// Where notes go: beside the index; without one there is nowhere to keep them beyond this process.
+    pub(super) fn notebook(&self) -> Arc<dyn Notebook> {
+        match &self.index {
+            Some(index) => Arc::new(IndexNotebook::new(index.clone())),
+            None => Arc::new(MemoryNotebook::default()),
+        }
+    }
 }
 
 /// An opened repository. Cheap to clone.
@@ -49,8 +59,7 @@ impl Repository {
     /// # Errors
     /// [`RepoError::NotARepository`], [`RepoError::NewerFormat`], [`RepoError::Damaged`], any failure of the store.
     pub async fn open(store: Arc<dyn Store>, services: Services) -> Result<Self, RepoError> {
-        // Without an index there is nowhere to keep notes beyond this process.
-        let notebook = Arc::new(MemoryNotebook::default());
+        let notebook = services.notebook();
         Self::open_with(store, services, notebook).await
     }
 

@@ -9,11 +9,11 @@ use crate::format::{Entry, EntryHints, EntryKind, Mtime};
 
 /// An entry and where its blobs lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub(super) struct Placed {
     /// The entry.
-    pub entry: Entry,
+    pub(super) entry: Entry,
     /// Where its content and attributes lie.
-    pub hints: EntryHints,
+    pub(super) hints: EntryHints,
 }
 
 /// What became of a path that both sides may have changed.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::format::{CheckResult, Operation, Record, RecordKind, StoredCommit};
+use crate::format::{CheckResult, JsonValue, Operation, Record, RecordKind, StoredCommit};
 use crate::repo::{RepoError, Repository, layout};
 use crate::types::{CommitId, Nonce};
 
@@ -28,7 +28,7 @@ pub struct Draft {
     /// Results of required checks.
     pub checks: Vec<CheckResult>,
     /// For the settings log.
-    pub settings: BTreeMap<String, crate::format::JsonValue>,
+    pub settings: BTreeMap<String, JsonValue>,
     /// Newest settings record that the writer obeyed.
     pub settings_seq: u64,
     /// Collector's epoch that the writer saw.
@@ -60,9 +60,10 @@ impl Log {
     ///
     /// # Errors
     /// [`RepoError::OutcomeUnknown`]; a refusal by the store (then nothing was appended); [`RepoError::Local`] when the
-    /// attempt cannot be noted (then nothing was sent).
+    /// attempt cannot be noted and [`RepoError::Unstorable`] (then nothing was sent).
     pub async fn append(&self, after: Option<&Link>, draft: Draft) -> Result<Appended, RepoError> {
         let record = self.record_behind(after.map(|link| (&link.record, link.hash)), draft);
+        record.check().map_err(RepoError::Unstorable)?;
         let bytes = Bytes::from(record.encode());
         let attempt = Attempt {
             repository: record.repository,

@@ -6,12 +6,13 @@
 //! - `log`: finding and judging the newest record. - `append`: adding one; `create`: how an ambiguous answer is settled.
 //! - `lifecycle`: heads, birth, end, listing. - `history`: backwards, `@{n}`, `@{time}`, the whole chain.
 //! - `resolve`: from revisions to commits. - `epoch`: what a writer must have seen.
-//! - `notebook`: what the machine notes; `pause`: waiting between tries.
+//! - `notebook`, `index_notebook`: what the machine notes; `pause`: waiting between tries.
 
 mod append;
 mod create;
 mod epoch;
 mod history;
+mod index_notebook;
 mod lifecycle;
 mod log;
 mod notebook;
@@ -23,6 +24,7 @@ pub use append::{Appended, Draft, Outcome, settle_attempts};
 pub(super) use create::{CreateError, Creator, create};
 pub use epoch::Rules;
 pub use history::{History, Verified};
+pub use index_notebook::IndexNotebook;
 pub use lifecycle::{Head, ListedRef, RefList};
 pub use log::{Ignored, Link, Log, LogMemory, Newest};
 pub use notebook::{Anchor, Attempt, MemoryNotebook, Notebook};
