@@ -3,8 +3,14 @@
 
 use std::sync::Arc;
 
-use atfs::store::{Grouping, Key, ListRequest, LocalStore, MemoryStore, Store, StoreErrorKind, list_all};
-use atfs::types::{OsRandom, Random};
+use std::time::Duration;
+
+use atfs::store::fault::{Fault, FaultRule, FaultStore};
+use atfs::store::{
+    Grouping, Key, LimitStore, ListRequest, LocalStore, MemoryStore, Operation, RecordStore, RetryPolicy,
+    RetryStore, Store, StoreErrorKind, list_all,
+};
+use atfs::types::{OsRandom, Random, SeededRandom};
 use bytes::Bytes;
 
 /// Every check, each under a prefix of its own, so that one store can serve them all at once.
@@ -255,4 +261,22 @@ async fn memory() {
 async fn local() {
     let folder = tempfile::tempdir().unwrap();
     conforms(Arc::new(LocalStore::open(folder.path()).unwrap())).await;
+}
+
+/// The decorators change nothing of it, and repeated failures of anything that is repeated do not show.
+#[tokio::test(flavor = "multi_thread")]
+async fn decorated() {
+    let fault = FaultStore::new(Arc::new(MemoryStore::new()), 3);
+    let failing = [Fault::Server, Fault::Throttled, Fault::LostAnswer, Fault::CutBody].map(|fault| {
+        let operations =
+            vec![Operation::Get, Operation::GetRange, Operation::Put, Operation::List, Operation::Delete];
+        FaultRule { operations, ..FaultRule::sometimes(0.1, fault) }
+    });
+    fault.set_rules(failing);
+    let fault = Arc::new(fault);
+    let policy = RetryPolicy { first_wait: Duration::from_millis(1), ..RetryPolicy::default() };
+    let record = Arc::new(RecordStore::new(fault.clone()));
+    let retry = RetryStore::new(record, policy, Arc::new(SeededRandom::new(3)));
+    conforms(Arc::new(LimitStore::new(Arc::new(retry), 8, Duration::from_secs(60)))).await;
+    assert!(fault.injected().len() > 100);
 }

@@ -83,6 +83,18 @@ impl StoreError {
         self.kind
     }
 
+    /// What came back, without the operation, key and store that [`fmt::Display`] adds.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The same with `text` behind its detail.
+    #[must_use]
+    pub fn with_note(mut self, text: impl fmt::Display) -> Self {
+        self.detail = format!("{} ({text})", self.detail);
+        self
+    }
+
     /// The key (or listing prefix) concerned.
     pub fn key(&self) -> &str {
         &self.key

@@ -6,10 +6,14 @@
 //! be short at any time. Nothing else is asked of a store: no conditional overwrite, no lock, no rename.
 
 mod error;
+pub mod fault;
+mod limit;
 mod local;
 mod memory;
 mod operation;
 mod page;
+mod record;
+mod retry;
 
 use std::fmt;
 use std::ops::Range;
@@ -18,9 +22,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use limit::LimitStore;
 pub use local::{LocalStore, create_local_root};
 pub use memory::MemoryStore;
 pub use operation::Operation;
+pub use record::{Call, RecordStore};
+pub use retry::{RetryPolicy, RetryStore};
 
 /// The largest object that [`Store::get`] brings into memory, in bytes. Packs aim at 64 MiB and every other object
 /// is far smaller; without a bound, a foreign object under one of our keys could exhaust the memory.
