@@ -234,6 +234,7 @@ fn a_repository_describes_itself() {
         ("\"average\":1048576", "\"average\":262144"),
         ("\"max\":4194304", "\"max\":4194305"),
         ("\"min\":262144", "\"min\":0"),
+        ("\"min\":262144", "\"min\":262143"),
         ("\"cut_seed\":\"ab", "\"cut_seed\":\"AB"),
         ("\"cut_seed\":\"ab", "\"cut_seed\":\""),
         ("\"default_branch\":\"main\"", "\"default_branch\":\"a b\""),

@@ -44,8 +44,10 @@ impl ChunkerParameters {
     /// [`FormatError::Malformed`].
     pub fn check(&self) -> Result<(), FormatError> {
         let Self { min, average, max } = *self;
-        // Below 1 KiB a file of 1 TiB would have more than a billion chunks.
-        if min < 1024 || min >= average || average >= max || max > MAX_CHUNK_BYTES || min > 1 << 20 {
+        // Below 1 KiB a file of 1 TiB would have more than a billion chunks. FastCDC tests bytes in pairs: an odd
+        // limit would mean another one.
+        let odd = [min, average, max].iter().any(|n| n % 2 == 1);
+        if odd || min < 1024 || min >= average || average >= max || max > MAX_CHUNK_BYTES || min > 1 << 20 {
             return Err(FormatError::malformed(WHAT, format!("chunker {min}, {average}, {max} bytes")));
         }
         Ok(())
