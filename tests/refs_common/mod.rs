@@ -1,6 +1,8 @@
 //! What the tests of refs share: a repository in memory, commits without a tree behind them, a clock to set.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+pub mod scripted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
