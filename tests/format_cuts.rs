@@ -175,7 +175,9 @@ fn levels_shrink_whatever_the_keys() {
         assert!(child.cut_size() < 4200);
         // A cutter with enough behind it to be allowed to cut.
         let mut cutter = NodeCutter::new(SEED, 1);
-        (0..NodeCutter::MIN_ITEMS).for_each(|_| drop(cutter.push_child(&child)));
+        (0..NodeCutter::MIN_ITEMS).for_each(|_| {
+            cutter.push_child(&child);
+        });
         cutter.restart();
         let cuts = (0..NodeCutter::MIN_ITEMS).any(|_| cutter.push_child(&child));
         if cuts {
