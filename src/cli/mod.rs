@@ -1,1 +1,97 @@
-//! cli
+//! The command line: reads arguments, runs one command, prints its result, and explains what went wrong.
+//!
+//! One file per command holds its arguments (their comments are the help text), and its action. What they share:
+//!
+//! - `app`: what a command is given; `args`: arguments of several commands; `help`: the groups of `atfs help`.
+//! - `config/`: settings and where each came from. - `open`: from an address to a repository.
+//! - `output`: stdout for the result, stderr for the rest; `names`: hostile names made harmless; `progress`.
+//! - `error`: message, cause, hint, exit code; `hint`: which command to run next after which error.
+
+// Some parts wait for the commands that use them.
+#![allow(dead_code)]
+
+mod app;
+mod args;
+mod branch;
+mod completions;
+mod config;
+mod error;
+mod help;
+mod hint;
+mod init;
+mod log;
+mod man;
+mod names;
+mod open;
+mod output;
+mod progress;
+mod refs;
+mod show;
+mod tag;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+use app::App;
+use error::{CliError, Exit};
+
+/// Every version of a data repository as a plain directory
+#[derive(Debug, clap::Parser)]
+#[command(name = "atfs", version, styles = help::STYLES, max_term_width = 100, disable_help_subcommand = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: args::GlobalArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Branch(branch::Args),
+    Completions(completions::Args),
+    Init(init::Args),
+    Log(log::Args),
+    Man(man::Args),
+    Tag(tag::Args),
+}
+
+/// Reads the arguments of this process, runs the command, and says how it ended.
+pub fn main() -> ExitCode {
+    let parsed = help::command().try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no failure; a closed pipe leaves nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let app = App::new(cli.global);
+    match run(&cli.command, &app).and_then(|()| app.out.flush()) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            if !error.is_quiet() {
+                app.out.error(&error);
+            }
+            error.exit().into()
+        }
+    }
+}
+
+fn run(command: &Command, app: &App) -> Result<(), CliError> {
+    match command {
+        Command::Branch(args) => app.block_on(branch::run(args, app)),
+        Command::Completions(args) => completions::run(args, app),
+        Command::Init(args) => app.block_on(init::run(args, app)),
+        Command::Log(args) => app.block_on(log::run(args, app)),
+        Command::Man(args) => man::run(args, app),
+        Command::Tag(args) => app.block_on(tag::run(args, app)),
+    }
+}
+
+/// The reference of the command line in Markdown: `docs/cli.md`, which a test compares with this.
+pub fn reference() -> String {
+    help::reference()
+}

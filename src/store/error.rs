@@ -125,6 +125,10 @@ impl StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The store as a whole: a folder or bucket that is not there, a listing from the top.
+        if self.key.is_empty() {
+            return write!(f, "{}: {}", self.store, self.detail);
+        }
         write!(f, "{} of {:?} in {}: {}", self.operation, self.key, self.store, self.detail)
     }
 }

@@ -1,0 +1,210 @@
+//! Which command to run next after which error: the one place that turns errors of the engine into advice.
+//!
+//! The engine's message says what happened and why; here is added what a person can do about it. A hint names a whole
+//! command that can be copied, with the repository as it was typed.
+
+use std::borrow::Cow;
+
+use crate::repo::RepoError;
+use crate::store::{StoreError, StoreErrorKind};
+use crate::types::{RefKind, RepoUrl};
+
+use super::error::{CliError, Exit};
+
+/// Attaches what a person needs to an error of the engine.
+pub(super) trait Explain<T> {
+    /// The error, explained for commands about the repository `url`.
+    fn explain(self, url: &RepoUrl) -> Result<T, CliError>;
+}
+
+impl<T> Explain<T> for Result<T, RepoError> {
+    fn explain(self, url: &RepoUrl) -> Result<T, CliError> {
+        self.map_err(|error| repo_error(error, url))
+    }
+}
+
+impl<T> Explain<T> for Result<T, StoreError> {
+    fn explain(self, url: &RepoUrl) -> Result<T, CliError> {
+        self.map_err(|error| repo_error(error.into(), url))
+    }
+}
+
+fn repo_error(error: RepoError, url: &RepoUrl) -> CliError {
+    let exit = match &error {
+        RepoError::Conflict { .. } => Exit::Conflict,
+        RepoError::OutcomeUnknown { .. } => Exit::Unknown,
+        _ => Exit::Failed,
+    };
+    let hints = hints(&error, url);
+    let explained = match error {
+        // Every path on a line of its own: there may be thousands, and a script reads them.
+        RepoError::Conflict { branch, paths } => {
+            let list: Vec<String> = paths.iter().map(|path| format!("\n{path}")).collect();
+            let were = if paths.len() == 1 { "path was" } else { "paths were" };
+            let head =
+                format!("{} {were} changed on {branch} meanwhile; nothing was committed:", paths.len());
+            CliError::new(exit, head + &list.concat())
+        }
+        other => CliError::new(exit, other.to_string()).caused_by(other),
+    };
+    hints.into_iter().fold(explained, CliError::hint)
+}
+
+fn hints(error: &RepoError, url: &RepoUrl) -> Vec<String> {
+    let at = quoted(&url.to_string()).into_owned();
+    let one = |hint: String| vec![hint];
+    match error {
+        RepoError::Store(error) => store_hints(error, url),
+        RepoError::Damaged { .. } | RepoError::Missing { .. } => one(
+            "everything that does not need this object still reads; restore it from the bucket's versions or from a copy \
+             (docs/operating.md, \"Damage\"), then run the command again"
+                .into(),
+        ),
+        RepoError::NewerFormat { .. } => one("install a newer atfs; this one changed nothing".into()),
+        RepoError::NotARepository(_) => {
+            one(format!("check the address; `atfs init {at}` makes a repository there"))
+        }
+        RepoError::AlreadyInitialised(_) => one(format!("`atfs branch {at} list` shows what is in it")),
+        RepoError::NoSuchRef { kind, .. } => one(format!("`atfs {} {at} list` shows what there is", kind.noun())),
+        RepoError::UnknownRevision { .. } => {
+            one(format!("`atfs branch {at} list` and `atfs tag {at} list` show what there is"))
+        }
+        RepoError::AmbiguousPrefix { .. } => one("give more digits of the id".into()),
+        RepoError::RefExists { kind, name, .. } => {
+            let noun = kind.noun();
+            let mut hints = one(format!("choose another name, or first `atfs {noun} {at} delete {name}`"));
+            if *kind == RefKind::Branch {
+                hints.insert(0, format!("`atfs log {at}@{name}` shows what is on it"));
+            }
+            hints
+        }
+        RepoError::WentBack { .. } => one(
+            "somebody removed records, or the store shows an old state: restore the bucket's newest versions before anything \
+             is written (docs/operating.md, \"A branch went back\")"
+                .into(),
+        ),
+        RepoError::RefMoved { name, .. } => {
+            one(format!("look at `atfs log {at}@{name}`; if it may go, run the command again"))
+        }
+        RepoError::NoSuchPath { path, revision } => {
+            let parent = path.parent().filter(|parent| !parent.is_root());
+            let shown = parent.map_or_else(String::new, |parent| format!(":{parent}"));
+            let address = format!("{url}@{revision}{shown}");
+            one(format!("`atfs ls {}` shows what there is", quoted(&address)))
+        }
+        RepoError::Conflict { branch, .. } => vec![
+            format!("`atfs log {at}@{branch}` shows who changed them"),
+            "to overwrite those changes, run the command again: it then begins at the new head".into(),
+        ],
+        RepoError::OutcomeUnknown { .. } => {
+            one(format!("run `atfs branch {at} list` when the store answers again: it settles the outcome and says it"))
+        }
+        RepoError::Busy { .. } => one("nothing was changed; run the command again later".into()),
+        RepoError::UnsafeStore { .. } => one(
+            "use a store with conditional writes (If-None-Match), such as AWS S3, Ceph or MinIO, and no bucket versioning where \
+             the store then ignores conditions (docs/operating.md, \"Stores\")"
+                .into(),
+        ),
+        _ => Vec::new(),
+    }
+}
+
+fn store_hints(error: &StoreError, url: &RepoUrl) -> Vec<String> {
+    let at = quoted(&url.to_string()).into_owned();
+    let doctor = format!("`atfs doctor {at}`");
+    let hint = match (error.kind(), url) {
+        (StoreErrorKind::NoBucket, RepoUrl::S3 { bucket, .. }) => {
+            format!(
+                "check the name and the endpoint; {doctor} shows both; `aws s3 mb s3://{bucket}` makes a bucket"
+            )
+        }
+        (StoreErrorKind::NoBucket, RepoUrl::Local(_)) => {
+            format!("check the path; `atfs init {at}` makes a repository there")
+        }
+        (StoreErrorKind::Denied, RepoUrl::S3 { .. }) => {
+            format!("{doctor} shows who you are there and which rights are missing")
+        }
+        (StoreErrorKind::Denied, RepoUrl::Local(path)) => {
+            format!("look at its owner and mode: `ls -ld {}`", quoted(&path.to_string_lossy()))
+        }
+        (StoreErrorKind::Credentials, _) => format!(
+            "log in again (such as `aws sso login`) or set AWS_PROFILE or AWS_ACCESS_KEY_ID; {doctor} shows where credentials \
+             come from"
+        ),
+        (StoreErrorKind::Unreachable, _) => {
+            format!(
+                "check the network and the endpoint (--endpoint-url, AWS_ENDPOINT_URL); {doctor} tests both"
+            )
+        }
+        (StoreErrorKind::NoSpace, _) => {
+            "free space on that disk; nothing was changed; then run the command again".into()
+        }
+        (StoreErrorKind::Unsupported | StoreErrorKind::BadAnswer, _) => {
+            format!("is the endpoint an S3 server? {doctor} tests it")
+        }
+        _ if error.is_transient() => format!("run the command again; {doctor} tests the store"),
+        _ => format!("{doctor} tests the store"),
+    };
+    vec![hint]
+}
+
+/// `text` as a shell takes it for one word.
+pub(super) fn quoted(text: &str) -> Cow<'_, str> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-:@+=%,~^".contains(&b) || b >= 0x80;
+    if !text.is_empty() && text.bytes().all(plain) && !text.starts_with('~') {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{RefName, RepoPath};
+
+    fn rendered(error: RepoError) -> String {
+        let url: RepoUrl = "s3://bucket/slides".parse().unwrap();
+        Err::<(), _>(error).explain(&url).unwrap_err().render(false)
+    }
+
+    #[test]
+    fn a_hint_can_be_copied() {
+        for (text, word) in [
+            ("s3://bucket/slides@main:a", "s3://bucket/slides@main:a"),
+            ("/srv/my data@main", "'/srv/my data@main'"),
+            ("it's", r"'it'\''s'"),
+            ("~user/x", "'~user/x'"),
+            ("x@main@{3}", "'x@main@{3}'"),
+            ("$(rm)", "'$(rm)'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(text), word);
+        }
+    }
+
+    #[test]
+    fn wording() {
+        let path = |text: &str| RepoPath::new(text).unwrap();
+        assert_eq!(
+            rendered(RepoError::NoSuchPath { path: path("a/b c/d"), revision: "main".into() }),
+            "error: a/b c/d does not exist in main\nhint: `atfs ls 's3://bucket/slides@main:a/b c'` shows what there is"
+        );
+        let main = RefName::new("main").unwrap();
+        let error = RepoError::Conflict { branch: main, paths: vec![path("a"), path("b/\x1b[2J")] };
+        let explained = Err::<(), _>(error).explain(&"/r".parse().unwrap()).unwrap_err();
+        assert_eq!(explained.exit(), Exit::Conflict);
+        assert_eq!(
+            explained.render(false),
+            "error: 2 paths were changed on main meanwhile; nothing was committed:\n  a\n  b/\\x1b[2J\n\
+             hint: `atfs log /r@main` shows who changed them\n\
+             hint: to overwrite those changes, run the command again: it then begins at the new head"
+        );
+        let denied =
+            StoreError::new(StoreErrorKind::Denied, "get", "format.json", "s3://bucket/slides", "403");
+        assert_eq!(
+            rendered(denied.into()),
+            "error: get of \"format.json\" in s3://bucket/slides: 403\n\
+             hint: `atfs doctor s3://bucket/slides` shows who you are there and which rights are missing"
+        );
+    }
+}
