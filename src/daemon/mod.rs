@@ -1,1 +1,36 @@
-//! daemon
+//! One process per cache directory: it serves the mounts that clients make.
+//!
+//! - `client`: what the commands call. It mounts and unmounts; `mount` has the system calls.
+//! - `launch`: starting the daemon in the background. `folder`: lock, socket, log, list of mounts.
+//! - `protocol`, `wire`, `descriptor`: what client and daemon say, as lines of JSON with a descriptor attached.
+//! - `server`: the daemon's life. `service`: one client's connection. `registry`: what is served. `repositories`: opened
+//!   once, shared by mounts.
+//! - `record`: what a killed daemon has left.
+//!
+//! The life of a mount: the client asks the daemon to *prepare* (open the repository, pin the commit), mounts, hands the
+//! FUSE descriptor over with *attach*, and asks the mount itself before it reports success. Whoever fails after the
+//! mount unmounts. The end of a mount is the end of its session, whoever unmounted.
+
+mod activity;
+pub mod client;
+mod descriptor;
+mod error;
+mod folder;
+mod launch;
+mod logging;
+pub mod mount;
+mod path_text;
+mod protocol;
+mod record;
+mod registry;
+mod repositories;
+mod server;
+mod service;
+mod wire;
+
+pub use error::DaemonError;
+pub use folder::Folder;
+pub use launch::{Launch, serve_detached};
+pub use logging::LogTarget;
+pub use protocol::{Failure, FailureKind, MountStatus, StoreAccess};
+pub use server::{DaemonConfig, Server};

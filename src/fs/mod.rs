@@ -1,1 +1,36 @@
-//! fs
+//! What a mounted tree means, and the door to FUSE.
+//!
+//! - `inode`: numbers made of slot and rank; no inode table.
+//! - `tree`: one commit as inodes; `refs_root`: a directory per ref; `virtuals`: the `.atfs` files; `xattr`.
+//! - `view`: all of them behind inode numbers: what a mount shows, testable without a mount.
+//! - `files`, `handles`, `mode`: open files, and which way their bytes travel.
+//! - `errno`: the only place where errors become errnos.
+//! - `fuse`: the only file that names fuser.
+//!
+//! A read-only mount never changes: bytes behind an inode number stay what they are for the life of the mount.
+
+mod attr;
+mod errno;
+mod error;
+mod files;
+mod fuse;
+mod handles;
+mod inode;
+mod mode;
+mod node;
+mod recent;
+mod refs_root;
+mod stats;
+mod tree;
+mod view;
+mod virtuals;
+mod xattr;
+
+pub use attr::{Attr, Owner};
+pub use error::FsError;
+pub use files::OpenFile;
+pub use fuse::{ServeOptions, Session};
+pub use inode::{Ino, Inode, Slot, Virtual};
+pub use node::{Lifetime, Listed, Room};
+pub use stats::Stats;
+pub use view::{Lookup, Space, View};

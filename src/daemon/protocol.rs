@@ -1,0 +1,235 @@
+//! What a client and the daemon say to each other.
+//!
+//! A mount takes two requests on one connection. *Prepare* opens the repository and pins the commit, so that an
+//! unknown ref or a missing bucket is reported before anything is mounted. Then the client mounts and hands over the
+//! descriptor with *attach*; the daemon answers when the kernel's INIT is answered. Until then whoever looks at the
+//! mount point waits, so nothing that needs the network lies between the two.
+//!
+//! Every message carries the version of this protocol; a daemon of another version refuses by name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fs::Owner;
+use crate::types::{CommitId, Timestamp};
+
+use super::mount::Device;
+
+/// Version of the protocol: raised by every change that the other side would misunderstand.
+pub(super) const VERSION: u32 = 1;
+
+/// A message and the version that its sender speaks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Versioned<T> {
+    /// [`VERSION`] of the sender.
+    pub(super) version: u32,
+    /// The message.
+    pub(super) message: T,
+}
+
+impl<T> Versioned<T> {
+    /// A message in this version.
+    pub(super) fn new(message: T) -> Self {
+        Self { version: VERSION, message }
+    }
+}
+
+/// Client to daemon.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub(super) enum Request {
+    /// Open a repository and pin a commit, to be mounted.
+    Prepare(Box<MountRequest>),
+    /// Serve the descriptor that comes with this message. On the connection of its `Prepare`.
+    Attach {
+        /// The mount's device number.
+        device: Device,
+    },
+    /// Wait until the mount with this device number is no longer served.
+    Settle {
+        /// The mount's device number.
+        device: Device,
+    },
+    /// All mounts.
+    List,
+    /// Unmount everything and exit.
+    Shutdown,
+}
+
+/// Daemon to client.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub(super) enum Reply {
+    /// The commit is pinned; mount and attach.
+    Prepared {
+        /// The pinned commit; `None` for a whole repository.
+        commit: Option<CommitId>,
+    },
+    /// It is served.
+    Attached,
+    /// It is no longer served.
+    Settled,
+    /// The mounts.
+    Mounts {
+        /// The daemon.
+        pid: u32,
+        /// In the order of mounting.
+        mounts: Vec<MountStatus>,
+    },
+    /// It will exit.
+    Stopping,
+    /// It did not work.
+    Failed(Failure),
+}
+
+/// What to mount and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct MountRequest {
+    /// The repository: an `s3://` URL or an absolute local path.
+    pub url: String,
+    /// The revision; `None` mounts the whole repository, one directory per ref.
+    pub revision: Option<String>,
+    /// Where, canonical.
+    #[serde(with = "super::path_text")]
+    pub mount_point: PathBuf,
+    /// Who owns what it shows.
+    pub owner: Owner,
+    /// How to reach the store.
+    pub store: StoreAccess,
+}
+
+/// How the client reaches the store. The daemon uses this and not its own environment, which is that of whoever
+/// started it first.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StoreAccess {
+    /// `--endpoint-url`.
+    pub endpoint_url: Option<String>,
+    /// The variables that say where S3 is and who asks ([`StoreAccess::from_environment`]). Values may be secrets.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl StoreAccess {
+    /// What the process's environment says: every `AWS_*` variable, proxies, and the home directory for profiles.
+    pub fn from_environment() -> Self {
+        const ALSO: [&str; 8] = [
+            "HOME",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "SSL_CERT_FILE",
+        ];
+        let wanted = |name: &str| name.starts_with("AWS_") || ALSO.contains(&name);
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| wanted(name))
+            .collect();
+        Self { endpoint_url: None, environment }
+    }
+}
+
+/// Names only: values may be secrets.
+impl fmt::Debug for StoreAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreAccess")
+            .field("endpoint_url", &self.endpoint_url)
+            .field("environment", &self.environment.keys().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// One mount, as `atfs mounts` shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MountStatus {
+    /// Where.
+    #[serde(with = "super::path_text")]
+    pub mount_point: PathBuf,
+    /// Its device number.
+    pub device: Device,
+    /// The repository.
+    pub url: String,
+    /// The revision as asked for; `None` for a whole repository.
+    pub revision: Option<String>,
+    /// The pinned commit; `None` for a whole repository.
+    pub commit: Option<CommitId>,
+    /// Since when.
+    pub since: Timestamp,
+    /// What it has done so far.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind of failure, for exit codes and hints.
+    pub kind: FailureKind,
+    /// What happened and why.
+    pub message: String,
+}
+
+/// What kind of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// Client and daemon speak different versions.
+    Version,
+    /// The daemon is stopping; ask again.
+    Stopping,
+    /// The request makes no sense: a bad URL or revision, an attach without a prepare.
+    BadRequest,
+    /// Not a repository.
+    NotARepository,
+    /// No such ref or commit.
+    UnknownRevision,
+    /// A prefix of several commits.
+    AmbiguousPrefix,
+    /// The store refuses.
+    Denied,
+    /// No valid credentials.
+    Credentials,
+    /// The store cannot be reached.
+    Unreachable,
+    /// The bucket or folder does not exist.
+    NoBucket,
+    /// The mount could not be served.
+    Mount,
+    /// Anything else.
+    #[serde(other)]
+    Other,
+}
+
+impl Failure {
+    /// A failure.
+    pub(super) fn new(kind: FailureKind, message: impl fmt::Display) -> Self {
+        Self { kind, message: message.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn secrets_are_sent_and_never_shown() {
+        let environment = [("AWS_SECRET_ACCESS_KEY".to_owned(), "hunter2".to_owned())].into();
+        let store = StoreAccess { endpoint_url: None, environment };
+        assert!(!format!("{store:?}").contains("hunter2"));
+        assert!(format!("{store:?}").contains("AWS_SECRET_ACCESS_KEY"));
+        let sent = serde_json::to_string(&store).unwrap();
+        assert_eq!(serde_json::from_str::<StoreAccess>(&sent).unwrap(), store);
+    }
+
+    #[test]
+    fn an_unknown_kind_of_a_newer_daemon_is_still_a_failure() {
+        let failure: Failure = serde_json::from_str(r#"{"kind":"quota","message":"full"}"#).unwrap();
+        assert_eq!(failure.kind, FailureKind::Other);
+    }
+}

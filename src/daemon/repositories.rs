@@ -1,0 +1,105 @@
+//! Opened repositories, shared by the mounts of one daemon.
+//!
+//! Mounts share a repository when they name it alike and reach it with the same credentials: knowing a URL never lends a
+//! mount another's rights. One that no mount uses any more is dropped.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+
+use crate::meta::Index;
+use crate::repo::{RepoError, Repository, Services};
+use crate::store::{LocalStore, Store, StoreError, StoreErrorKind};
+use crate::types::{OsRandom, RepoUrl, SystemClock};
+
+use super::protocol::{Failure, FailureKind, StoreAccess};
+
+/// What a repository is shared by.
+type Key = (String, StoreAccess);
+
+/// An opened repository.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// The repository.
+    pub(super) repository: Repository,
+    /// Its URL.
+    pub(super) url: RepoUrl,
+}
+
+/// Every opened repository that a mount uses.
+#[derive(Debug)]
+pub(super) struct Repositories {
+    index: Option<Index>,
+    open: Mutex<HashMap<Key, Weak<Opened>>>,
+}
+
+impl Repositories {
+    /// None; all that will be opened share `index`.
+    pub(super) fn new(index: Option<Index>) -> Self {
+        Self { index, open: Mutex::default() }
+    }
+
+    /// The repository at `url`.
+    ///
+    /// # Errors
+    /// [`Failure`] that says why it cannot be opened.
+    pub(super) async fn open(&self, url: &str, access: &StoreAccess) -> Result<Arc<Opened>, Failure> {
+        let key = (url.to_owned(), access.clone());
+        if let Some(opened) = self.lock().get(&key).and_then(Weak::upgrade) {
+            return Ok(opened);
+        }
+        let url: RepoUrl = url.parse().map_err(|e| Failure::new(FailureKind::BadRequest, e))?;
+        let services = Services {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+            index: self.index.clone(),
+            // A read-only mount records nothing.
+            who: "atfs daemon <>".into(),
+        };
+        let store = open_store(&url, access).await.map_err(|e| failure(&e.into()))?;
+        let repository = Repository::open(store, services).await.map_err(|e| failure(&e))?;
+        let opened = Arc::new(Opened { repository, url });
+        let mut open = self.lock();
+        open.retain(|_, weak| weak.strong_count() > 0);
+        // Of two who opened at once the first stays.
+        if let Some(first) = open.get(&key).and_then(Weak::upgrade) {
+            return Ok(first);
+        }
+        open.insert(key, Arc::downgrade(&opened));
+        Ok(opened)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Weak<Opened>>> {
+        self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+async fn open_store(url: &RepoUrl, _access: &StoreAccess) -> Result<Arc<dyn Store>, StoreError> {
+    match url {
+        RepoUrl::Local(path) => {
+            let path: PathBuf = path.clone();
+            Ok(Arc::new(LocalStore::open(&path)?))
+        }
+        RepoUrl::S3 { .. } => {
+            Err(StoreError::new(StoreErrorKind::Unsupported, "open", "", url, "S3 is not built in yet"))
+        }
+    }
+}
+
+/// What a client hears of an error of the repository.
+pub(super) fn failure(error: &RepoError) -> Failure {
+    let kind = match error {
+        RepoError::NotARepository(_) => FailureKind::NotARepository,
+        RepoError::UnknownRevision { .. } | RepoError::NoSuchRef { .. } => FailureKind::UnknownRevision,
+        RepoError::AmbiguousPrefix { .. } => FailureKind::AmbiguousPrefix,
+        RepoError::Store(store) => match store.kind() {
+            StoreErrorKind::Denied => FailureKind::Denied,
+            StoreErrorKind::Credentials => FailureKind::Credentials,
+            StoreErrorKind::NoBucket => FailureKind::NoBucket,
+            StoreErrorKind::Unreachable | StoreErrorKind::Timeout => FailureKind::Unreachable,
+            _ => FailureKind::Other,
+        },
+        _ => FailureKind::Other,
+    };
+    Failure::new(kind, error)
+}

@@ -1,0 +1,237 @@
+//! One commit, shown as a tree of inodes in one slot.
+//!
+//! Every answer is computed from the commit: an inode number gives a rank, the rank an entry, its key the path; a
+//! listing is a range of ranks. Nothing is remembered for correctness; [`Recent`] only saves walking the tree again
+//! for a file that was looked up a moment ago.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::format::{EntryBody, Totals, XattrList};
+use crate::repo::{RepoError, Snapshot};
+use crate::types::{CommitId, Name, RepoPath};
+
+use super::attr::{Attr, Owner};
+use super::error::FsError;
+use super::inode::{Ino, Slot};
+use super::node::{Lifetime, Listed, Node, Room};
+use super::recent::Recent;
+
+/// Looked-up entries that are remembered per mount: 4,096 to 8,192 of some 300 bytes, so 1 to 3 MiB.
+pub(super) const RECENT_NODES: usize = 4096;
+
+/// One commit in one slot.
+#[derive(Debug)]
+pub struct CommitTree {
+    slot: Slot,
+    snapshot: Snapshot,
+    /// `url@revision`, for messages.
+    address: String,
+    owner: Owner,
+    recent: Arc<Recent<Ino, Node>>,
+}
+
+/// What of a slot is meant: its root, which no entry stands for, or an entry.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// The root of the commit.
+    Root,
+    /// An entry.
+    Node(Node),
+}
+
+impl CommitTree {
+    /// The commit of `snapshot` in `slot`.
+    pub(super) fn new(
+        slot: Slot,
+        snapshot: Snapshot,
+        address: String,
+        owner: Owner,
+        recent: Arc<Recent<Ino, Node>>,
+    ) -> Self {
+        Self { slot, snapshot, address, owner, recent }
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// The commit's id.
+    pub fn commit(&self) -> CommitId {
+        self.snapshot.id()
+    }
+
+    /// `url@revision`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What the commit holds in all.
+    pub fn totals(&self) -> Totals {
+        self.snapshot.commit().totals
+    }
+
+    /// The commit itself.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// When the commit was made: the times of its root.
+    pub fn time(&self) -> SystemTime {
+        let micros = self.snapshot.commit().time.as_micros();
+        let distance = std::time::Duration::from_micros(micros.unsigned_abs());
+        let time = match micros < 0 {
+            true => SystemTime::UNIX_EPOCH.checked_sub(distance),
+            false => SystemTime::UNIX_EPOCH.checked_add(distance),
+        };
+        time.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// The entry with this rank.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] behind the last; [`FsError::Repo`].
+    pub async fn node(&self, rank: u64) -> Result<Node, FsError> {
+        let stale = FsError::Stale(Ino::root(self.slot));
+        let ino = Ino::entry(self.slot, rank).ok_or(stale)?;
+        if let Some(node) = self.recent.get(&ino) {
+            return Ok(node);
+        }
+        let found = self.snapshot.at_rank(rank).await.map_err(|e| self.failed(&RepoPath::ROOT, e))?;
+        let node = Node::new(self.slot, found.ok_or(FsError::Stale(ino))?)?;
+        self.recent.put(ino, node.clone());
+        Ok(node)
+    }
+
+    /// The entry called `name` in the directory `dir`; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`FsError::NameTooLong`], [`FsError::Repo`].
+    pub async fn lookup(&self, dir: &Place, name: &[u8]) -> Result<Option<Node>, FsError> {
+        let dir = self.path(dir)?;
+        let path = match Name::new(name).and_then(|name| dir.join(name)) {
+            Ok(path) => path,
+            Err(error) if error.is_too_long() => return Err(FsError::NameTooLong),
+            // A name that no entry can have.
+            Err(_) => return Ok(None),
+        };
+        let found = self.snapshot.get(&path).await.map_err(|e| self.failed(&path, e))?;
+        let Some(found) = found else { return Ok(None) };
+        let node = Node::new(self.slot, found)?;
+        self.recent.put(node.ino, node.clone());
+        Ok(Some(node))
+    }
+
+    /// What `stat` shows.
+    pub fn attr(&self, place: &Place) -> Attr {
+        match place {
+            Place::Root => Attr::of_directory(Ino::root(self.slot), self.owner, self.time()),
+            Place::Node(node) => Attr::of(node.ino, &node.item.entry, self.owner),
+        }
+    }
+
+    /// The names of `dir` from `from` on, until `sink` is full. `from` is 0, or the `next` of a listed name: it is made
+    /// of the rank, so a listing goes on anywhere, any time, without anything kept between.
+    ///
+    /// # Errors
+    /// [`FsError::Repo`].
+    pub async fn list(
+        &self,
+        dir: &Place,
+        from: u64,
+        sink: &mut (dyn FnMut(Listed<'_>) -> Room + Send),
+    ) -> Result<(), FsError> {
+        let path = self.path(dir)?;
+        let failed = |e| self.failed(&path, e);
+        let lifetime = Lifetime::Forever;
+        if from < 1 && sink(Listed { name: b".", attr: self.attr(dir), next: 1, lifetime }) == Room::Full {
+            return Ok(());
+        }
+        if from < 2 {
+            let parent = match path.parent() {
+                None => Place::Root,
+                Some(parent) if parent.is_root() => Place::Root,
+                Some(parent) => match self.snapshot.get(&parent).await.map_err(failed)? {
+                    Some(found) => Place::Node(Node::new(self.slot, found)?),
+                    None => Place::Root,
+                },
+            };
+            if sink(Listed { name: b"..", attr: self.attr(&parent), next: 2, lifetime }) == Room::Full {
+                return Ok(());
+            }
+        }
+        let children = self.snapshot.children(&path).await.map_err(failed)?;
+        let mut ranks = children.start.max(from.saturating_sub(2))..children.end;
+        while !ranks.is_empty() {
+            let page = self.snapshot.page(ranks.clone()).await.map_err(failed)?;
+            let Some(last) = page.last() else { break };
+            ranks.start = last.rank + 1;
+            for found in page {
+                let ino =
+                    Ino::entry(self.slot, found.rank).ok_or(FsError::TooManyEntries { rank: found.rank })?;
+                let attr = Attr::of(ino, &found.item.entry, self.owner);
+                let name = found.item.key.name();
+                // Behind the entry with rank r the listing goes on at rank r + 1, written r + 3 (0, 1, 2 are taken).
+                let listed = Listed { name: name.as_bytes(), attr, next: found.rank + 3, lifetime };
+                if sink(listed) == Room::Full {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a symlink points.
+    ///
+    /// # Errors
+    /// [`FsError::NotASymlink`].
+    pub fn target(&self, node: &Node) -> Result<Bytes, FsError> {
+        match &node.item.entry.body {
+            EntryBody::Symlink { target } => Ok(target.clone()),
+            _ => Err(FsError::NotASymlink),
+        }
+    }
+
+    /// The extended attributes that are stored with an entry.
+    ///
+    /// # Errors
+    /// [`FsError::Repo`].
+    pub async fn xattrs(&self, node: &Node) -> Result<XattrList, FsError> {
+        match self.snapshot.xattrs(&node.item).await {
+            Ok(list) => Ok(list),
+            Err(error) => Err(self.failed(&node.path()?, error)),
+        }
+    }
+
+    /// Bytes of a file from the repository: exactly `len`, or fewer at its end.
+    ///
+    /// # Errors
+    /// [`FsError::Repo`].
+    pub async fn read(&self, node: &Node, offset: u64, len: usize) -> Result<Bytes, FsError> {
+        match self.snapshot.read(&node.item, offset, len).await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(self.failed(&node.path()?, error)),
+        }
+    }
+
+    /// The path of a directory.
+    ///
+    /// # Errors
+    /// [`FsError::NotADirectory`].
+    fn path(&self, dir: &Place) -> Result<RepoPath, FsError> {
+        match dir {
+            Place::Root => Ok(RepoPath::ROOT),
+            Place::Node(node) => match node.item.entry.body {
+                EntryBody::Directory => node.path(),
+                _ => Err(FsError::NotADirectory),
+            },
+        }
+    }
+
+    fn failed(&self, path: &RepoPath, source: RepoError) -> FsError {
+        FsError::Repo { path: format!("{}:{path}", self.address), source: Box::new(source) }
+    }
+}
