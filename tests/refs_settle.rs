@@ -7,7 +7,9 @@ mod refs_common;
 use std::sync::Arc;
 
 use atfs::format::RecordKind;
-use atfs::repo::refs::{Appended, Log, MemoryNotebook, Notebook, Outcome, settle_attempts};
+use atfs::repo::refs::{
+    Appended, Attempt, Log, MemoryNotebook, Notebook, Outcome, forget_settled, settle_attempts,
+};
 use atfs::repo::{RepoError, Repository};
 use atfs::store::{Store, StoreErrorKind};
 use atfs::types::RefKind;
@@ -149,18 +151,26 @@ async fn an_unknown_outcome_is_noted_and_settled_by_the_next_command() {
             other => panic!("{other:?}"),
         }
         assert!(began.elapsed().as_secs() <= 61, "{:?}", began.elapsed());
-        let settled = settle_attempts(&bench.repository).await.unwrap();
+        let settled = settle(&bench).await;
         assert_eq!(settled.iter().map(|(_, outcome)| *outcome).collect::<Vec<_>>(), [expected]);
         // An unknown one stays noted; when another record takes its number, it has failed for good.
         if expected == Outcome::Unknown {
             assert_eq!(bench.notes().await, 1);
             move_branch(&bench.world.repository, "main", "theirs", 1).await;
-            let settled = settle_attempts(&bench.repository).await.unwrap();
+            let settled = settle(&bench).await;
             assert_eq!(settled[0].1, Outcome::Failed);
         }
         assert_eq!(bench.notes().await, 0);
         assert!(settle_attempts(&bench.repository).await.unwrap().is_empty());
     }
+}
+
+/// Settles; what is settled is not forgotten before it was told.
+async fn settle(bench: &Bench) -> Vec<(Attempt, Outcome)> {
+    let settled = settle_attempts(&bench.repository).await.unwrap();
+    assert_eq!(settle_attempts(&bench.repository).await.unwrap(), settled);
+    forget_settled(&bench.repository, &settled).await;
+    settled
 }
 
 async fn main_parent(bench: &Bench) -> atfs::types::CommitId {

@@ -135,11 +135,12 @@ impl Log {
     }
 }
 
-/// Settles the attempts noted on this machine: one GET of each one's very key. An attempt of a process that is still
-/// at work may be among them; to settle it twice is harmless.
+/// Settles the attempts noted on this machine: one GET of each one's very key. Nothing is forgotten yet: a process
+/// that is killed now would take the answers with it, so the caller tells the user first, then calls [`forget_settled`].
+/// An attempt of a process that is still at work may be among them; to settle it twice is harmless.
 ///
 /// # Errors
-/// [`RepoError::Local`] when the notes cannot be read; any failure of the store (the rest stays noted).
+/// [`RepoError::Local`] when the notes cannot be read; any failure of the store.
 pub async fn settle_attempts(repository: &Repository) -> Result<Vec<(Attempt, Outcome)>, RepoError> {
     let notebook = repository.notebook();
     let attempts = notebook
@@ -158,12 +159,18 @@ pub async fn settle_attempts(repository: &Repository) -> Result<Vec<(Attempt, Ou
                 Err(source) => return Err(repository.damaged(&key, source)),
             },
         };
-        if outcome != Outcome::Unknown {
-            notebook.forget(&attempt).await;
-        }
         settled.push((attempt, outcome));
     }
     Ok(settled)
+}
+
+/// Forgets the attempts whose outcome is final, now that it has been told.
+pub async fn forget_settled(repository: &Repository, settled: &[(Attempt, Outcome)]) {
+    for (attempt, outcome) in settled {
+        if *outcome != Outcome::Unknown {
+            repository.notebook().forget(attempt).await;
+        }
+    }
 }
 
 fn notes_failed(action: &'static str, source: std::io::Error) -> RepoError {

@@ -20,7 +20,7 @@ mod pause;
 mod resolve;
 mod suggest;
 
-pub use append::{Appended, Draft, Outcome, settle_attempts};
+pub use append::{Appended, Draft, Outcome, forget_settled, settle_attempts};
 pub(super) use create::{CreateError, Creator, create};
 pub use epoch::Rules;
 pub use history::{History, Verified};
