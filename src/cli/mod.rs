@@ -15,6 +15,7 @@ mod args;
 mod branch;
 mod completions;
 mod config;
+mod daemon;
 mod error;
 mod help;
 mod hint;
@@ -51,6 +52,8 @@ struct Cli {
 enum Command {
     Branch(branch::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Daemon(daemon::Args),
     Init(init::Args),
     Log(log::Args),
     Man(man::Args),
@@ -68,6 +71,9 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
+    if let Command::Daemon(args) = &cli.command {
+        return daemon::main(args, &cli.global);
+    }
     let app = App::new(cli.global);
     match run(&cli.command, &app).and_then(|()| app.out.flush()) {
         Ok(()) => Exit::Done.into(),
@@ -84,6 +90,8 @@ fn run(command: &Command, app: &App) -> Result<(), CliError> {
     match command {
         Command::Branch(args) => app.block_on(branch::run(args, app)),
         Command::Completions(args) => completions::run(args, app),
+        // Has a life of its own, above.
+        Command::Daemon(_) => Ok(()),
         Command::Init(args) => app.block_on(init::run(args, app)),
         Command::Log(args) => app.block_on(log::run(args, app)),
         Command::Man(args) => man::run(args, app),

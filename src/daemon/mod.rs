@@ -33,4 +33,4 @@ pub use folder::Folder;
 pub use launch::{Launch, serve_detached};
 pub use logging::LogTarget;
 pub use protocol::{Failure, FailureKind, MountStatus, StoreAccess};
-pub use server::{DaemonConfig, Server};
+pub use server::{CacheLimit, DaemonConfig, Server};

@@ -31,6 +31,15 @@ use super::registry::Registry;
 use super::repositories::Repositories;
 use super::service;
 
+/// How much the cache may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheLimit {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of the disk that it lies on, 1 to 100.
+    PercentOfDisk(u8),
+}
+
 /// How the daemon runs.
 #[derive(Debug, Clone)]
 pub struct DaemonConfig {
@@ -38,6 +47,8 @@ pub struct DaemonConfig {
     pub cache_dir: PathBuf,
     /// The state directory, for the index.
     pub state_dir: PathBuf,
+    /// How much the cache may hold.
+    pub cache_limit: CacheLimit,
     /// Where it logs to.
     pub log: LogTarget,
     /// What it logs, as `RUST_LOG` is written; `None`: `info`.
@@ -53,7 +64,15 @@ impl DaemonConfig {
     /// waits 90 s by default).
     pub fn new(cache_dir: PathBuf, state_dir: PathBuf) -> Self {
         let seconds = Duration::from_secs(10);
-        Self { cache_dir, state_dir, log: LogTarget::File, log_filter: None, idle: seconds, drain: seconds }
+        Self {
+            cache_dir,
+            state_dir,
+            cache_limit: CacheLimit::PercentOfDisk(80),
+            log: LogTarget::File,
+            log_filter: None,
+            idle: seconds,
+            drain: seconds,
+        }
     }
 }
 

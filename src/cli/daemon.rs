@@ -1,0 +1,77 @@
+//! `atfs daemon`: what `atfs mount` starts in the background. Hidden: nobody types it.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::daemon::{DaemonConfig, Launch, LogTarget, serve_detached};
+
+use super::args::GlobalArgs;
+use super::config::{CacheSize, Config, Setting, Surroundings};
+use super::error::{CliError, Exit};
+use super::output::{Output, Verbosity};
+
+/// Serve the mounts of one cache folder
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Exit after so many seconds without a mount
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    idle: u64,
+
+    /// When told to stop, wait so many seconds for mounts in use
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    drain: u64,
+}
+
+/// Runs the command. It logs by itself, so there is no [`super::app::App`] around it.
+pub(super) fn main(args: &Args, global: &GlobalArgs) -> ExitCode {
+    match run(args, global) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            // A client that waits has been told; this is for the log.
+            Output::new(Verbosity::Normal, global.color).error(&error);
+            error.exit().into()
+        }
+    }
+}
+
+fn run(args: &Args, global: &GlobalArgs) -> Result<(), CliError> {
+    let settings = Config::load(&Surroundings::real(), global.flags())?;
+    let config = DaemonConfig {
+        idle: Duration::from_secs(args.idle),
+        drain: Duration::from_secs(args.drain),
+        ..config(&settings)?
+    };
+    serve_detached(config).map_err(|error| CliError::failed(error.to_string()))
+}
+
+/// How a daemon runs with these settings, in the background.
+///
+/// # Errors
+/// No place for the cache or the state.
+pub(super) fn config(settings: &Config) -> Result<DaemonConfig, CliError> {
+    let (cache_dir, state_dir) = (settings.cache_dir()?, settings.state_dir()?);
+    Ok(DaemonConfig {
+        log: LogTarget::File,
+        log_filter: settings.text(Setting::Log),
+        cache_limit: match settings.cache_size() {
+            CacheSize::Bytes(bytes) => crate::daemon::CacheLimit::Bytes(bytes.0),
+            CacheSize::Percent(percent) => crate::daemon::CacheLimit::PercentOfDisk(percent),
+        },
+        ..DaemonConfig::new(cache_dir, state_dir)
+    })
+}
+
+/// How `atfs mount` starts a daemon with the settings of this run.
+///
+/// # Errors
+/// The program's own path is unknown; no place for the cache or the state.
+pub(super) fn launch(settings: &Config) -> Result<Launch, CliError> {
+    let program = std::env::current_exe()
+        .map_err(|e| CliError::failed("cannot find the program atfs itself").caused_by(e))?;
+    let mut arguments: Vec<OsString> = vec!["daemon".into()];
+    for (flag, dir) in [("--cache-dir", settings.cache_dir()?), ("--state-dir", settings.state_dir()?)] {
+        arguments.extend([flag.into(), dir.into_os_string()]);
+    }
+    Ok(Launch { program, arguments })
+}
