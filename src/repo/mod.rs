@@ -6,18 +6,21 @@
 //! - `blobs`: stored blobs by hash and hint, verified before anyone sees them.
 //! - `tree/`: the one sorted map of a commit: read, range listing, rank and select, edit, diff.
 //! - `content/`: files to chunks to packs, and back.
+//! - [`Edits`]: what is to change in a tree.
 //! - `change/`: edits made into a commit on a branch that may have moved meanwhile; `add`, `rm`, `mv`, `export`.
 
 pub mod change;
 pub mod layout;
 pub mod refs;
 
+mod edits;
 mod error;
 mod init;
 mod probed;
 mod repository;
 mod snapshot;
 
+pub use edits::{Edits, Placed};
 pub use error::RepoError;
 pub use init::InitOptions;
 pub use repository::{Repository, Services};

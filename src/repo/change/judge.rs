@@ -9,21 +9,19 @@
 //! All else is independent. Looking at the nearest directory is enough: the other side's tree is whole, so a
 //! deeper path is only there together with its directory, which is then a difference of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::format::{EntryKind, TreeKey};
+use crate::format::TreeKey;
+use crate::repo::{Edits, Placed};
 use crate::types::RepoPath;
 
-use super::merge_entry::{Merged, Placed, merge};
-
-/// Edits by key: what to write there, or none to remove it. A directory is removed by removing everything in it too.
-pub(super) type EditMap = BTreeMap<TreeKey, Option<Placed>>;
+use super::merge_entry::{Merged, merge};
 
 /// What is left to do on top of the other side's tree.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     /// Edits that still have to be made.
-    pub(super) edits: EditMap,
+    pub(super) edits: Edits,
     /// Paths that contradict; if there are any, nothing may be written.
     pub(super) conflicts: BTreeSet<RepoPath>,
 }
@@ -31,7 +29,7 @@ pub(super) struct Judged {
 /// Takes the other side's differences one by one.
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
-    ours: &'a EditMap,
+    ours: &'a Edits,
     judged: Judged,
     /// Directories in which we write.
     parents: BTreeSet<TreeKey>,
@@ -40,7 +38,7 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(ours: &'a EditMap) -> Self {
+    pub(super) fn new(ours: &'a Edits) -> Self {
         let written = ours.iter().filter(|(_, edit)| edit.is_some());
         let parents = written.filter_map(|(key, _)| parent(key)).collect();
         let judged = Judged { edits: ours.clone(), conflicts: BTreeSet::new() };
@@ -50,19 +48,19 @@ impl<'a> Judge<'a> {
     /// The other side changed `key` from `before` to `after` (none: it did not or does not exist).
     pub(super) fn theirs(&mut self, key: &TreeKey, before: Option<&Placed>, after: Option<&Placed>) {
         if let Some(ours) = self.ours.get(key) {
-            match merge(before.map(|placed| &placed.entry), ours.as_ref(), after) {
+            match merge(before.map(|placed| &placed.entry), ours, after) {
                 Merged::Theirs => {
-                    self.judged.edits.remove(key);
+                    self.judged.edits.forget(key);
                 }
                 Merged::Write(merged) => {
-                    self.judged.edits.insert(key.clone(), Some(*merged));
+                    self.judged.edits.put(key.clone(), *merged);
                 }
                 Merged::Remove => {}
                 Merged::Conflict => self.conflict(key),
             }
         } else if after.is_some() {
             let parent_edit = parent(key).and_then(|parent| self.ours.get(&parent));
-            if parent_edit.is_some_and(|edit| !is_directory(edit.as_ref())) {
+            if parent_edit.is_some_and(|edit| !is_directory(edit)) {
                 self.conflict(key);
             }
         }
@@ -96,7 +94,7 @@ impl<'a> Judge<'a> {
 }
 
 fn is_directory(placed: Option<&Placed>) -> bool {
-    placed.is_some_and(|placed| placed.entry.kind() == EntryKind::Directory)
+    placed.is_some_and(Placed::is_directory)
 }
 
 /// The key of the directory that an entry lies in; none in the root.
@@ -136,7 +134,14 @@ mod tests {
         ours: &[(&str, State<'_>)],
         theirs: &[(&str, State<'_>, State<'_>)],
     ) -> (Vec<String>, Vec<String>) {
-        let ours: EditMap = ours.iter().map(|(path, state)| (key(path), placed(*state))).collect();
+        let mut edits = Edits::new();
+        for (path, state) in ours {
+            match placed(*state) {
+                Some(placed) => edits.put(key(path), placed),
+                None => edits.remove(key(path)),
+            }
+        }
+        let ours = edits;
         let run = |theirs: &mut dyn Iterator<Item = &(&str, State<'_>, State<'_>)>| {
             let mut judge = Judge::new(&ours);
             for (path, before, after) in theirs {
@@ -144,7 +149,7 @@ mod tests {
             }
             let judged = judge.finish();
             let mut edits: Vec<String> =
-                judged.edits.keys().map(|key| key.to_path().expect("a path").to_string()).collect();
+                judged.edits.iter().map(|(key, _)| key.to_path().expect("a path").to_string()).collect();
             edits.sort();
             (edits, judged.conflicts.iter().map(RepoPath::to_string).collect::<Vec<_>>())
         };

@@ -6,15 +6,7 @@
 //! without knowing (creating a file in it suffices).
 
 use crate::format::{Entry, EntryHints, EntryKind, Mtime};
-
-/// An entry and where its blobs lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Placed {
-    /// The entry.
-    pub(super) entry: Entry,
-    /// Where its content and attributes lie.
-    pub(super) hints: EntryHints,
-}
+use crate::repo::Placed;
 
 /// What became of a path that both sides may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
