@@ -1,6 +1,8 @@
 //! One suite for every store: what `src/store/mod.rs` promises, asked of each backend.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::sync::Arc;
 
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use atfs::store::fault::{Fault, FaultRule, FaultStore};
 use atfs::store::{
     Grouping, Key, LimitStore, ListRequest, LocalStore, MemoryStore, Operation, RecordStore, RetryPolicy,
-    RetryStore, Store, StoreErrorKind, list_all,
+    RetryStore, S3Store, Store, StoreErrorKind, list_all,
 };
 use atfs::types::{OsRandom, Random, SeededRandom};
 use bytes::Bytes;
@@ -261,6 +263,42 @@ async fn memory() {
 async fn local() {
     let folder = tempfile::tempdir().unwrap();
     conforms(Arc::new(LocalStore::open(folder.path()).unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ministack() {
+    if let Some(server) = support::servers::ministack() {
+        conforms(Arc::new(server.new_store().await)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn radosgw() {
+    if let Some(server) = support::servers::radosgw() {
+        conforms(Arc::new(server.new_store().await)).await;
+    }
+}
+
+/// A bucket's root, without a prefix.
+#[tokio::test(flavor = "multi_thread")]
+async fn bucket_root() {
+    if let Some(server) = support::servers::ministack() {
+        let bucket = server.new_bucket().await;
+        conforms(Arc::new(S3Store::open(&bucket, "", &server.options()).await.unwrap())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn model() {
+    let model = support::model::Model::start(support::model::Mode::Honest).await;
+    conforms(Arc::new(model.store().await)).await;
+}
+
+/// 200 with the whole object instead of 206: the same bytes, for more traffic.
+#[tokio::test(flavor = "multi_thread")]
+async fn model_without_ranges() {
+    let model = support::model::Model::start(support::model::Mode::IgnoresRanges).await;
+    conforms(Arc::new(model.store().await)).await;
 }
 
 /// The decorators change nothing of it, and repeated failures of anything that is repeated do not show.

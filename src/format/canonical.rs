@@ -261,7 +261,8 @@ impl Parser<'_> {
         }
         for code in 0..b' ' {
             // Only characters without a letter of their own are spelt by number.
-            if rest.starts_with(&format!("\\u{code:04x}")) && !ESCAPES.iter().any(|(c, _)| *c == code.into())
+            if rest.starts_with(&format!("\\u{code:04x}"))
+                && !ESCAPES.iter().any(|(c, _)| *c == char::from(code))
             {
                 self.at += 6;
                 return Ok(code.into());

@@ -14,6 +14,7 @@ mod operation;
 mod page;
 mod record;
 mod retry;
+mod s3;
 
 use std::fmt;
 use std::ops::Range;
@@ -28,6 +29,7 @@ pub use memory::MemoryStore;
 pub use operation::Operation;
 pub use record::{Call, RecordStore};
 pub use retry::{RetryPolicy, RetryStore};
+pub use s3::{AccessKeys, Addressing, Encryption, S3Options, S3Store, S3Timeouts};
 
 /// The largest object that [`Store::get`] brings into memory, in bytes. Packs aim at 64 MiB and every other object
 /// is far smaller; without a bound, a foreign object under one of our keys could exhaust the memory.

@@ -1,0 +1,211 @@
+//! Whom requests are signed as.
+//!
+//! The sources are those of AWS's tools, in their order: environment, profile (with roles, SSO, external processes), web
+//! identity (Kubernetes), container service, instance metadata. Every load starts from scratch, so a token that another
+//! program renews in `~/.aws/credentials` is seen; a load happens when the present ones near their end, are a quarter of
+//! an hour old, or were refused by the store as expired.
+//!
+//! The instance-metadata service (169.254.169.254) is asked only where the machine's firmware says "Amazon EC2", or where
+//! `AWS_EC2_METADATA_SERVICE_ENDPOINT` names one: everywhere else its address answers nothing, and a missing credential
+//! would be reported only after seconds of silence.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_config::Region;
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_sdk_s3::config::SharedHttpClient;
+use tokio::sync::Mutex;
+
+use super::config::AccessKeys;
+
+type Identity = aws_credential_types::Credentials;
+
+/// Credentials without an end are looked for anew after this long.
+const RENEW: Duration = Duration::from_secs(15 * 60);
+
+/// Those with an end are renewed this long before it: longer than any one request.
+const AHEAD: Duration = Duration::from_secs(5 * 60);
+
+/// A load that takes longer has failed (roles may take several requests).
+const LOAD: Duration = Duration::from_secs(20);
+
+/// After a refusal, the sources are asked again at most this often.
+const REFUSED: Duration = Duration::from_secs(5);
+
+/// Credentials that renew themselves. Clones share them.
+#[derive(Clone)]
+pub(super) struct Credentials {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    source: Source,
+    current: Mutex<Option<Loaded>>,
+}
+
+enum Source {
+    Fixed(Identity),
+    /// AWS's usual ones.
+    Search(Search),
+}
+
+/// What the search needs to know.
+struct Search {
+    profile: Option<String>,
+    /// Where roles are assumed and SSO is asked.
+    region: Region,
+    client: SharedHttpClient,
+}
+
+#[derive(Clone)]
+struct Loaded {
+    identity: Identity,
+    at: Instant,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// These.
+    pub(super) fn fixed(keys: &AccessKeys) -> Self {
+        let AccessKeys { access_key, secret_key, session_token } = keys.clone();
+        let identity = Identity::new(access_key, secret_key, session_token, None, "options");
+        Self { shared: Arc::new(Shared { source: Source::Fixed(identity), current: Mutex::default() }) }
+    }
+
+    /// Credentials from AWS's usual sources; roles are assumed and SSO is asked in `region` through `client`.
+    pub(super) fn found(profile: Option<String>, region: Region, client: SharedHttpClient) -> Self {
+        let source = Source::Search(Search { profile, region, client });
+        Self { shared: Arc::new(Shared { source, current: Mutex::default() }) }
+    }
+
+    /// The store has called the credentials expired or unknown. Looks for others: `true` when there are some.
+    pub(super) async fn renew_refused(&self) -> bool {
+        let mut current = self.shared.current.lock().await;
+        let before = current.clone();
+        if before.as_ref().is_some_and(|loaded| loaded.at.elapsed() < REFUSED) {
+            return false;
+        }
+        match self.load().await {
+            Ok(identity) => {
+                let differ = before.is_none_or(|loaded| loaded.identity != identity);
+                *current = Some(Loaded { identity, at: Instant::now() });
+                differ
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn current(&self) -> Result<Identity, CredentialsError> {
+        let mut current = self.shared.current.lock().await;
+        if let Some(loaded) = current.as_ref().filter(|loaded| !loaded.is_due()) {
+            return Ok(loaded.identity.clone());
+        }
+        match self.load().await {
+            Ok(identity) => {
+                *current = Some(Loaded { identity: identity.clone(), at: Instant::now() });
+                Ok(identity)
+            }
+            // The source is away for the moment, and what we have is good for a while yet.
+            Err(error) => match current.as_ref().filter(|loaded| !loaded.is_over()) {
+                Some(loaded) => {
+                    tracing::warn!(%error, "credentials could not be renewed; the present ones are used on");
+                    Ok(loaded.identity.clone())
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    async fn load(&self) -> Result<Identity, CredentialsError> {
+        let search = match &self.shared.source {
+            Source::Fixed(identity) => return Ok(identity.clone()),
+            Source::Search(search) => search,
+        };
+        match tokio::time::timeout(LOAD, search.chain().provide_credentials()).await {
+            Ok(result) => result,
+            Err(_) => Err(CredentialsError::provider_timed_out(LOAD)),
+        }
+    }
+}
+
+impl Search {
+    fn chain(&self) -> CredentialsProviderChain {
+        let Self { profile, region, client } = self;
+        let config = ProviderConfig::without_region()
+            .with_region(Some(region.clone()))
+            .with_http_client(client.clone());
+        let mut files = ProfileFileCredentialsProvider::builder().configure(&config);
+        if let Some(name) = profile {
+            files = files.profile_name(name);
+        }
+        let files = files.build();
+        let environment = EnvironmentVariableCredentialsProvider::new();
+        // A profile that was asked for by name goes first, as with AWS's tools.
+        let chain = if profile.is_some() {
+            CredentialsProviderChain::first_try("Profile", files).or_else("Environment", environment)
+        } else {
+            CredentialsProviderChain::first_try("Environment", environment).or_else("Profile", files)
+        };
+        let chain = chain
+            .or_else("WebIdentity", WebIdentityTokenCredentialsProvider::builder().configure(&config).build())
+            .or_else("Container", EcsCredentialsProvider::builder().configure(&config).build());
+        if on_ec2() {
+            let metadata = ImdsCredentialsProvider::builder().configure(&config).build();
+            return chain.or_else("InstanceMetadata", metadata);
+        }
+        chain
+    }
+}
+
+impl ProvideCredentials for Credentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.current())
+    }
+}
+
+impl Loaded {
+    fn is_due(&self) -> bool {
+        match self.identity.expiry() {
+            Some(end) => end <= SystemTime::now() + AHEAD && self.at.elapsed() > REFUSED || self.is_over(),
+            None => self.at.elapsed() >= RENEW,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.identity.expiry().is_some_and(|end| end <= SystemTime::now())
+    }
+}
+
+/// Whether this machine has an instance-metadata service worth asking.
+pub(super) fn on_ec2() -> bool {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if set("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return false;
+    }
+    if set("AWS_EC2_METADATA_SERVICE_ENDPOINT").is_some() {
+        return true;
+    }
+    // Nitro instances say so in the first, Xen instances in the second.
+    let says = |path: &str, text: &str| {
+        std::fs::read_to_string(path).is_ok_and(|found| found.trim().to_ascii_lowercase().starts_with(text))
+    };
+    says("/sys/class/dmi/id/sys_vendor", "amazon ec2") || says("/sys/hypervisor/uuid", "ec2")
+}

@@ -1,0 +1,6 @@
+//! What several test programs share. Each uses a part of it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+pub mod canned;
+pub mod model;
+pub mod servers;

@@ -1,0 +1,250 @@
+//! An S3 server in this process, on the `s3s` protocol crate, that keeps its conditions, ignores them, or races.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use atfs::store::{AccessKeys, S3Options, S3Store};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::dto::*;
+use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use tokio::net::TcpListener;
+
+/// How it behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Check and commit under one lock.
+    Honest,
+    /// `If-None-Match` is not looked at.
+    IgnoresConditions,
+    /// Looks first, waits (for the body, and a moment), and writes what it then has: what a server without a lock does.
+    Racy,
+    /// `If-None-Match` is answered with 501.
+    NoConditions,
+    /// Every other conditional write that succeeds is answered with 500.
+    LosesAnswers,
+    /// The session's token has expired.
+    ExpiredToken,
+    /// Everything is answered with 403.
+    Denies,
+    /// Ranges are not looked at: 200 and the whole object.
+    IgnoresRanges,
+    /// Objects may be written and read, but not deleted.
+    KeepsObjects,
+}
+
+/// The server; it ends with the runtime it was started on.
+#[derive(Debug)]
+pub struct Model {
+    pub endpoint: String,
+    pub objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
+}
+
+pub const ACCESS: &str = "MODELACCESS";
+pub const SECRET: &str = "MODELSECRET";
+pub const BUCKET: &str = "bucket";
+
+impl Model {
+    pub async fn start(mode: Mode) -> Self {
+        let objects: Arc<Mutex<BTreeMap<String, Bytes>>> = Arc::default();
+        let handler = Handler { mode, objects: objects.clone(), writes: Arc::default() };
+        let mut builder = S3ServiceBuilder::new(handler);
+        builder.set_auth(Keys { mode });
+        let service = builder.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = stream.set_nodelay(true);
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { endpoint, objects }
+    }
+
+    pub fn options(&self) -> S3Options {
+        S3Options {
+            endpoint_url: Some(self.endpoint.clone()),
+            region: Some("us-east-1".into()),
+            keys: Some(AccessKeys {
+                access_key: ACCESS.into(),
+                secret_key: SECRET.into(),
+                session_token: None,
+            }),
+            ..S3Options::default()
+        }
+    }
+
+    pub async fn store(&self) -> S3Store {
+        S3Store::open(BUCKET, "root", &self.options()).await.unwrap()
+    }
+}
+
+struct Keys {
+    mode: Mode,
+}
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        match (self.mode, access_key) {
+            (Mode::ExpiredToken, _) => Err(s3_error!(ExpiredToken, "The provided token has expired.")),
+            (_, ACCESS) => Ok(SecretKey::from(SECRET)),
+            _ => Err(s3_error!(InvalidAccessKeyId, "no such key")),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Handler {
+    mode: Mode,
+    objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    writes: Arc<AtomicUsize>,
+}
+
+impl Handler {
+    fn check(&self, bucket: &str) -> S3Result<()> {
+        if bucket != BUCKET {
+            return Err(s3_error!(NoSuchBucket, "no such bucket"));
+        }
+        if self.mode == Mode::Denies { Err(s3_error!(AccessDenied, "no")) } else { Ok(()) }
+    }
+
+    fn etag(body: &[u8]) -> Option<ETag> {
+        Some(ETag::Strong(blake3::hash(body).to_hex()[..32].to_owned()))
+    }
+}
+
+#[async_trait::async_trait]
+impl S3 for Handler {
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = request.input;
+        self.check(&input.bucket)?;
+        let Some(body) = self.objects.lock().unwrap().get(&input.key).cloned() else {
+            return Err(s3_error!(NoSuchKey, "no such key"));
+        };
+        let mut output = GetObjectOutput { e_tag: Self::etag(&body), ..Default::default() };
+        let part = match input.range.filter(|_| self.mode != Mode::IgnoresRanges) {
+            Some(range) => {
+                let whole = body.len() as u64;
+                let range = range.check(whole).map_err(|_| s3_error!(InvalidRange, "behind the end"))?;
+                output.content_range = Some(format!("bytes {}-{}/{whole}", range.start, range.end - 1));
+                body.slice(range.start as usize..range.end as usize)
+            }
+            None => body,
+        };
+        output.content_length = Some(part.len() as i64);
+        output.body = Some(StreamingBlob::from(s3s::Body::from(part)));
+        Ok(S3Response::new(output))
+    }
+
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let input = request.input;
+        self.check(&input.bucket)?;
+        let conditional = input.if_none_match.is_some();
+        if conditional && self.mode == Mode::NoConditions {
+            return Err(s3_error!(
+                NotImplemented,
+                "A header you provided implies functionality not implemented"
+            ));
+        }
+        let exists = || s3_error!(PreconditionFailed, "it exists");
+        let early = conditional && self.mode == Mode::Racy;
+        if early && self.objects.lock().unwrap().contains_key(&input.key) {
+            return Err(exists());
+        }
+        let mut body = Vec::new();
+        if let Some(mut stream) = input.body {
+            while let Some(chunk) = stream.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
+                body.extend_from_slice(&chunk);
+            }
+        }
+        if early {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let body = Bytes::from(body);
+        let e_tag = Self::etag(&body);
+        {
+            let mut objects = self.objects.lock().unwrap();
+            let checked = conditional && !matches!(self.mode, Mode::IgnoresConditions | Mode::Racy);
+            if checked && objects.contains_key(&input.key) {
+                return Err(exists());
+            }
+            objects.insert(input.key.clone(), body);
+        }
+        if conditional && self.mode == Mode::LosesAnswers {
+            let odd = self.writes.fetch_add(1, Ordering::SeqCst) & 1 == 1;
+            if odd {
+                return Err(s3_error!(InternalError, "lost"));
+            }
+        }
+        Ok(S3Response::new(PutObjectOutput { e_tag, ..Default::default() }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = request.input;
+        self.check(&input.bucket)?;
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
+        let most = input.max_keys.unwrap_or(1000).clamp(1, 1000) as usize;
+        let mut output = ListObjectsV2Output { is_truncated: Some(false), ..Default::default() };
+        let (mut contents, mut groups) = (Vec::new(), Vec::<String>::new());
+        let mut last = String::new();
+        for (key, body) in self.objects.lock().unwrap().iter().filter(|(key, _)| key.starts_with(&prefix)) {
+            let folded = input.delimiter.as_ref().and_then(|delimiter| {
+                let end = key[prefix.len()..].find(delimiter.as_str())? + delimiter.len();
+                Some(key[..prefix.len() + end].to_owned())
+            });
+            let item = folded.clone().unwrap_or_else(|| key.clone());
+            let seen = groups.last() == Some(&item);
+            // A token names the last item given; a start names a key.
+            let behind = if input.continuation_token.is_some() { item > after } else { *key > after };
+            if seen || !behind {
+                continue;
+            }
+            if contents.len() + groups.len() == most {
+                output.is_truncated = Some(true);
+                output.next_continuation_token = Some(last);
+                break;
+            }
+            last = item.clone();
+            match folded {
+                Some(group) => groups.push(group),
+                None => contents.push(Object {
+                    key: Some(item),
+                    size: Some(body.len() as i64),
+                    last_modified: Some(SystemTime::now().into()),
+                    ..Default::default()
+                }),
+            }
+        }
+        output.contents = Some(contents);
+        let groups = groups.into_iter().map(|group| CommonPrefix { prefix: Some(group) }).collect();
+        output.common_prefixes = Some(groups);
+        Ok(S3Response::new(output))
+    }
+
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        self.check(&request.input.bucket)?;
+        if self.mode == Mode::KeepsObjects {
+            return Err(s3_error!(AccessDenied, "nothing is deleted here"));
+        }
+        self.objects.lock().unwrap().remove(&request.input.key);
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+}
