@@ -28,4 +28,5 @@ pub use index_notebook::IndexNotebook;
 pub use lifecycle::{Head, ListedRef, RefList};
 pub use log::{Ignored, Link, Log, LogMemory, Newest};
 pub use notebook::{Anchor, Attempt, MemoryNotebook, Notebook};
+pub(super) use pause::Races;
 pub use resolve::{FirstParents, Resolved, Via};

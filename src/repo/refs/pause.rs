@@ -52,6 +52,11 @@ impl<'a> Races<'a> {
         Self { log, began: Instant::now(), lost: 0 }
     }
 
+    /// How many races were lost so far.
+    pub(in crate::repo) fn count(&self) -> u32 {
+        self.lost
+    }
+
     /// Takes note of a lost race and waits a while.
     ///
     /// # Errors
