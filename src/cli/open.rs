@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::meta::{Index, IndexOptions};
-use crate::repo::refs::{Outcome, settle_attempts};
+use crate::repo::refs::{Outcome, forget_settled, settle_attempts};
 use crate::repo::{Repository, Services, Snapshot};
 use crate::store::Store;
 use crate::types::{Address, OsRandom, RepoPath, RepoUrl, SystemClock};
@@ -95,10 +95,9 @@ async fn settle(app: &App, repository: &Repository, url: &RepoUrl) {
         }
     };
     let now = repository.services().clock.now().as_micros();
-    for (attempt, outcome) in settled {
-        if now - attempt.when.as_micros() < MAY_BE_RUNNING_MICROS {
-            continue;
-        }
+    let (_, ended): (Vec<_>, Vec<_>) =
+        settled.into_iter().partition(|(attempt, _)| now - attempt.when.as_micros() < MAY_BE_RUNNING_MICROS);
+    for (attempt, outcome) in &ended {
         match outcome {
             Outcome::Landed => app.out.note(format!("an earlier command had succeeded after all: {attempt}")),
             Outcome::Failed => {
@@ -109,4 +108,6 @@ async fn settle(app: &App, repository: &Repository, url: &RepoUrl) {
             }
         }
     }
+    // Only now that it was told.
+    forget_settled(repository, &ended).await;
 }
