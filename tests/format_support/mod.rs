@@ -1,7 +1,9 @@
 //! Shared by the tests of the format: a generator that is stated in `docs/format.md`, and trees built with nothing but
 //! `atfs::format`.
 
-#![allow(dead_code)] // every test binary uses a part
+#![allow(dead_code, clippy::unwrap_used)] // every test binary uses a part
+
+pub(crate) mod repository;
 
 use atfs::format::{
     ChildItem, Content, Entry, EntryBody, EntryHints, LeafItem, Mtime, NodeCutter, TreeKey, TreeNode, Xattrs,
@@ -68,7 +70,7 @@ pub(crate) fn inline_file(path: &str, text: &[u8]) -> LeafItem {
 }
 
 /// Cuts one level; calls back with the items of each node.
-fn cut<T>(
+pub(crate) fn cut<T>(
     mut cutter: NodeCutter,
     items: Vec<T>,
     size: impl Fn(&T) -> usize,
