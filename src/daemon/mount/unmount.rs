@@ -15,9 +15,10 @@ use super::point::{canonical, read_table};
 use super::{FS_TYPE, MountError};
 
 /// How to unmount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unmount {
     /// Only when nobody uses it; else [`MountError::Busy`].
+    #[default]
     WhenIdle,
     /// At once out of the tree; programs that have files open keep them until they close them.
     Lazy,
