@@ -100,6 +100,16 @@ impl CliError {
         self.quiet
     }
 
+    /// Message with causes, and the hints: for a list of findings.
+    pub(super) fn message_and_hint(&self) -> (String, String) {
+        let cause = self.source.as_ref().map(ToString::to_string).filter(|cause| !self.message.contains(cause));
+        let message = match cause {
+            Some(cause) => format!("{}: {cause}", self.message),
+            None => self.message.clone(),
+        };
+        (message, self.hints.join("; "))
+    }
+
     /// What `--json` shows on stderr is the same text: errors are for people, the exit code is for programs.
     pub(super) fn render(&self, color: bool) -> String {
         let mut text = format!("{}: {}", Paint::Bad.on("error", color), lines(&self.message));

@@ -13,7 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["init"]),
     ("Look, without mounting", &["log"]),
     ("Branches and tags", &["branch", "tag"]),
-    ("Keep house", &["completions", "man"]),
+    ("Keep house", &["doctor", "completions", "man"]),
 ];
 
 /// Addresses, explained once, under every list of commands.

@@ -16,6 +16,7 @@ mod branch;
 mod completions;
 mod config;
 mod daemon;
+mod doctor;
 mod error;
 mod help;
 mod hint;
@@ -54,6 +55,7 @@ enum Command {
     Completions(completions::Args),
     #[command(hide = true)]
     Daemon(daemon::Args),
+    Doctor(doctor::Args),
     Init(init::Args),
     Log(log::Args),
     Man(man::Args),
@@ -92,6 +94,7 @@ fn run(command: &Command, app: &App) -> Result<(), CliError> {
         Command::Completions(args) => completions::run(args, app),
         // Has a life of its own, above.
         Command::Daemon(_) => Ok(()),
+        Command::Doctor(args) => app.block_on(doctor::run(args, app)),
         Command::Init(args) => app.block_on(init::run(args, app)),
         Command::Log(args) => app.block_on(log::run(args, app)),
         Command::Man(args) => man::run(args, app),

@@ -259,6 +259,11 @@ impl Config {
         self.text(Setting::Author).unwrap_or_else(identity::of_this_user)
     }
 
+    /// What is used when the setting is not set, where that is not nothing.
+    pub(super) fn effective(&self, setting: Setting) -> Option<String> {
+        (setting == Setting::Author).then(|| self.author())
+    }
+
     fn folder(&self, setting: Setting) -> Result<PathBuf, CliError> {
         self.path(setting).ok_or_else(|| {
             CliError::usage(format!("no place for {}: HOME is not set", setting.name()))
