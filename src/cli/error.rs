@@ -102,7 +102,8 @@ impl CliError {
 
     /// Message with causes, and the hints: for a list of findings.
     pub(super) fn message_and_hint(&self) -> (String, String) {
-        let cause = self.source.as_ref().map(ToString::to_string).filter(|cause| !self.message.contains(cause));
+        let cause =
+            self.source.as_ref().map(ToString::to_string).filter(|cause| !self.message.contains(cause));
         let message = match cause {
             Some(cause) => format!("{}: {cause}", self.message),
             None => self.message.clone(),

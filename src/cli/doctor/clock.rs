@@ -31,12 +31,12 @@ pub(super) fn against_store(now: Timestamp, store_seconds: i64) -> Check {
     let off = now.as_micros() / 1_000_000 - store_seconds;
     let text = format!("{} s {} the store's", off.abs(), if off < 0 { "behind" } else { "ahead of" });
     match off.abs() {
-        0..=5 => Check::ok(TOPIC, "skew", "as the store's, within 5 s"),
+        0..=5 => Check::ok("store", "skew", "as the store's, within 5 s"),
         6..S3_TOLERANCE_SECONDS => {
-            Check::warn(TOPIC, "skew", text, "synchronise it: `timedatectl set-ntp true`")
+            Check::warn("store", "skew", text, "synchronise it: `timedatectl set-ntp true`")
         }
         _ => Check::fail(
-            TOPIC,
+            "store",
             "skew",
             format!("{text}; S3 refuses requests more than 15 minutes off"),
             "synchronise it: `timedatectl set-ntp true`",

@@ -47,8 +47,12 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
 fn kernel_check(release: &str, version: Option<(u32, u32)>) -> Check {
     match version {
         Some(version) if version >= OLDEST => Check::ok(TOPIC, "kernel", format!("Linux {release}")),
-        Some(_) => Check::warn(TOPIC, "kernel", format!("Linux {release} is old"), "Linux 5.4 or later; best 6.9"),
-        None => Check::warn(TOPIC, "kernel", "the version of the kernel is unknown", "atfs mounts on Linux only"),
+        Some(_) => {
+            Check::warn(TOPIC, "kernel", format!("Linux {release} is old"), "Linux 5.4 or later; best 6.9")
+        }
+        None => {
+            Check::warn(TOPIC, "kernel", "the version of the kernel is unknown", "atfs mounts on Linux only")
+        }
     }
 }
 
@@ -91,7 +95,11 @@ fn mounting(admin: bool, helper: Option<&Path>) -> Check {
 fn passthrough(version: Option<(u32, u32)>, admin: bool) -> Check {
     let why = match (version.is_some_and(|version| version >= PASSTHROUGH), admin) {
         (true, true) => {
-            return Check::ok(TOPIC, "passthrough", "cached files are read at the speed of the disk, past the daemon");
+            return Check::ok(
+                TOPIC,
+                "passthrough",
+                "cached files are read at the speed of the disk, past the daemon",
+            );
         }
         (false, true) => "the kernel is older than 6.9",
         (true, false) => "it needs root (CAP_SYS_ADMIN)",

@@ -153,7 +153,11 @@ fn settings(config: &Config) -> Vec<JsonSetting> {
         Some((_, origin)) => {
             JsonSetting { setting: setting.name(), value: config.text(setting), origin: origin.to_string() }
         }
-        None => JsonSetting { setting: setting.name(), value: config.effective(setting), origin: "not set".into() },
+        None => JsonSetting {
+            setting: setting.name(),
+            value: config.effective(setting),
+            origin: "not set".into(),
+        },
     };
     SETTINGS.iter().map(|(setting, _)| one(*setting)).collect()
 }

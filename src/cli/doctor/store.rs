@@ -25,7 +25,13 @@ pub(super) enum Writes {
 }
 
 /// Looks at the store at `url`.
-pub(super) async fn check(app: &App, config: &Config, url: &RepoUrl, writes: Writes, checks: &mut Vec<Check>) {
+pub(super) async fn check(
+    app: &App,
+    config: &Config,
+    url: &RepoUrl,
+    writes: Writes,
+    checks: &mut Vec<Check>,
+) {
     let store = match open::store(url, config).await {
         Ok(store) => store,
         Err(error) => {
@@ -35,7 +41,8 @@ pub(super) async fn check(app: &App, config: &Config, url: &RepoUrl, writes: Wri
     };
     checks.push(Check::ok(TOPIC, "address", store.describe()));
     let begun = Instant::now();
-    let request = ListRequest { prefix: String::new(), start_after: None, grouping: Grouping::Flat, max_keys: 1 };
+    let request =
+        ListRequest { prefix: String::new(), start_after: None, grouping: Grouping::Flat, max_keys: 1 };
     match store.list(&request).await.explain(url) {
         Ok(_) => {
             let millis = begun.elapsed().as_millis();
@@ -72,7 +79,12 @@ async fn write(store: &dyn Store, url: &RepoUrl, checks: &mut Vec<Check>) {
     let body = Bytes::from_static(b"atfs doctor was here\n");
     if let Err(error) = store.put_new(&key, body.clone()).await.explain(url) {
         let (finding, remedy) = error.message_and_hint();
-        return checks.push(Check::warn(TOPIC, "writing", finding, format!("{remedy}; reading needs none of this")));
+        return checks.push(Check::warn(
+            TOPIC,
+            "writing",
+            finding,
+            format!("{remedy}; reading needs none of this"),
+        ));
     }
     checks.push(match store.put_new(&key, body).await {
         Err(error) if error.is_already_exists() => {
@@ -84,9 +96,12 @@ async fn write(store: &dyn Store, url: &RepoUrl, checks: &mut Vec<Check>) {
             "the store ignores conditions (If-None-Match): two writers would overwrite each other's commits",
             "use another store, or no versioning on this bucket (docs/operating.md, \"Stores\")",
         ),
-        Err(error) => {
-            Check::fail(TOPIC, "writing", error.to_string(), "run `atfs doctor` again; then ask the store's operator")
-        }
+        Err(error) => Check::fail(
+            TOPIC,
+            "writing",
+            error.to_string(),
+            "run `atfs doctor` again; then ask the store's operator",
+        ),
     });
     let request =
         ListRequest { prefix: key.to_string(), start_after: None, grouping: Grouping::Flat, max_keys: 1 };
@@ -107,7 +122,8 @@ async fn contents(repository: &Repository, url: &RepoUrl, checks: &mut Vec<Check
     match repository.head(RefKind::Branch, branch).await.explain(url) {
         Ok(head) => {
             let (uuid, id) = (format.uuid, head.id.short());
-            let text = format!("{uuid}, {branch} at {id}, {}", super::super::show::totals(&head.stored.commit));
+            let text =
+                format!("{uuid}, {branch} at {id}, {}", super::super::show::totals(&head.stored.commit));
             checks.push(Check::ok(TOPIC, "repository", text));
             let ahead = head.link.record.when.as_micros() - SystemClock.now().as_micros();
             if ahead > 60_000_000 {
