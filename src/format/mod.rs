@@ -19,6 +19,7 @@ mod hints;
 mod json_tests;
 mod key;
 mod manifest;
+mod moved;
 mod node;
 #[cfg(test)]
 mod node_tests;
@@ -37,6 +38,7 @@ pub use entry::{Content, Entry, EntryBody, EntryKind, ExternalObject, Mtime};
 pub use error::FormatError;
 pub use key::TreeKey;
 pub use manifest::{ChunkItem, ManifestChild, ManifestNode};
+pub use moved::MovedPack;
 pub use node::{ChildItem, Counts, EntryHints, LeafItem, TreeNode};
 pub use pack::{FinishedPack, PackBuilder};
 pub use pack_index::{PackEntry, PackIndex, PackKind, PackTrailer};

@@ -65,6 +65,9 @@ pub fn pack(kind: PackKind, id: PackId) -> Key {
     Key::new(format!("{folder}/{}/{hex}", &hex[..2]))
 }
 
+/// What the keys of all packs' index objects begin with.
+pub const INDEX_PREFIX: &str = "index/";
+
 /// The index object of a pack.
 pub fn index(id: PackId) -> Key {
     let hex = id.to_hex();

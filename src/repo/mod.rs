@@ -13,12 +13,15 @@ pub mod change;
 pub mod layout;
 pub mod refs;
 
+mod blobs;
+mod content;
 mod edits;
 mod error;
 mod init;
 mod probed;
 mod repository;
 mod snapshot;
+mod tree;
 
 pub use edits::{Edits, Placed};
 pub use error::RepoError;

@@ -12,6 +12,7 @@ use crate::meta::Index;
 use crate::store::{Key, Store};
 use crate::types::{Clock, CommitId, Random};
 
+use super::blobs::Blobs;
 use super::refs::{IndexNotebook, LogMemory, MemoryNotebook, Notebook, Resolved};
 use super::{RepoError, Snapshot, layout};
 
@@ -51,6 +52,7 @@ struct Inner {
     services: Services,
     notebook: Arc<dyn Notebook>,
     memory: LogMemory,
+    blobs: Blobs,
 }
 
 impl Repository {
@@ -89,7 +91,8 @@ impl Repository {
         services: Services,
         notebook: Arc<dyn Notebook>,
     ) -> Self {
-        let inner = Inner { store, format, services, notebook, memory: LogMemory::default() };
+        let blobs = Blobs::new(store.clone(), format.uuid, services.index.clone());
+        let inner = Inner { store, format, services, notebook, memory: LogMemory::default(), blobs };
         Self { inner: Arc::new(inner) }
     }
 
@@ -111,6 +114,11 @@ impl Repository {
     /// What this machine notes about the repository's logs.
     pub fn notebook(&self) -> &Arc<dyn Notebook> {
         &self.inner.notebook
+    }
+
+    /// Its stored blobs.
+    pub(super) fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
     }
 
     /// What this process knows of the logs.

@@ -1,12 +1,15 @@
 //! One commit's tree, to be read: what a pinned mount shows and what `ls`, `cat` and `export` walk.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::format::{Commit, LeafItem, StoredCommit, XattrList};
+use crate::format::{Commit, LeafItem, StoredCommit, TreeKey, XattrList, Xattrs};
 use crate::types::{CommitId, RepoPath};
 
+use super::content;
+use super::tree::Tree;
 use super::{RepoError, Repository};
 
 /// An entry and its rank: its place in the order of all keys of the commit, from 0.
@@ -23,13 +26,15 @@ pub struct Found {
 pub struct Snapshot {
     repository: Repository,
     id: CommitId,
-    stored: StoredCommit,
+    stored: Arc<StoredCommit>,
+    tree: Arc<Tree>,
 }
 
 impl Snapshot {
     /// The commit `id`, whose body and place are at hand. The first read fetches the run of interior nodes.
     pub fn new(repository: Repository, id: CommitId, stored: StoredCommit) -> Self {
-        Self { repository, id, stored }
+        let tree = Arc::new(Tree::of(repository.blobs().clone(), &stored));
+        Self { repository, id, stored: Arc::new(stored), tree }
     }
 
     /// The commit's id.
@@ -52,63 +57,74 @@ impl Snapshot {
     /// # Errors
     /// As every read of the store.
     pub async fn warm(&self) -> Result<(), RepoError> {
-        unimplemented!()
+        self.tree.root().await.map(|_| ())
     }
 
     /// The entry at `path`; `None` when there is none. The root has no entry: [`RepoError::BadPath`].
     ///
     /// # Errors
     /// Damage, a missing object, any failure of the store.
-    pub async fn get(&self, _path: &RepoPath) -> Result<Option<Found>, RepoError> {
-        unimplemented!()
+    pub async fn get(&self, path: &RepoPath) -> Result<Option<Found>, RepoError> {
+        match TreeKey::of(path) {
+            Some(key) => self.tree.get(&key).await,
+            None => Err(RepoError::BadPath { path: "/".into(), reason: "the root has no entry".into() }),
+        }
     }
 
     /// The entry with this rank; `None` behind the last.
     ///
     /// # Errors
     /// As [`Snapshot::get`].
-    pub async fn at_rank(&self, _rank: u64) -> Result<Option<Found>, RepoError> {
-        unimplemented!()
+    pub async fn at_rank(&self, rank: u64) -> Result<Option<Found>, RepoError> {
+        self.tree.at_rank(rank).await
     }
 
     /// The ranks of the direct children of `dir`; empty for a directory without entries or for no directory.
     ///
     /// # Errors
     /// As [`Snapshot::get`].
-    pub async fn children(&self, _dir: &RepoPath) -> Result<Range<u64>, RepoError> {
-        unimplemented!()
+    pub async fn children(&self, dir: &RepoPath) -> Result<Range<u64>, RepoError> {
+        self.tree.children(dir).await
     }
 
     /// The ranks of everything below `dir`.
     ///
     /// # Errors
     /// As [`Snapshot::get`].
-    pub async fn subtree(&self, _dir: &RepoPath) -> Result<Range<u64>, RepoError> {
-        unimplemented!()
+    pub async fn subtree(&self, dir: &RepoPath) -> Result<Range<u64>, RepoError> {
+        self.tree.subtree(dir).await
     }
 
-    /// The entries of `ranks` in order, as far as the first leaf reaches (at least one unless `ranks` is empty):
-    /// a scan calls again from the rank behind the last.
+    /// The entries of `ranks` in order, as far as the first leaf reaches and at most 256 (at least one, unless `ranks`
+    /// is empty or lies behind the last entry): a scan calls again from the rank behind the last. How far `ranks`
+    /// reaches tells how much to fetch ahead.
     ///
     /// # Errors
     /// As [`Snapshot::get`].
-    pub async fn page(&self, _ranks: Range<u64>) -> Result<Vec<Found>, RepoError> {
-        unimplemented!()
+    pub async fn page(&self, ranks: Range<u64>) -> Result<Vec<Found>, RepoError> {
+        self.tree.page(ranks).await
     }
 
     /// The extended attributes of an entry, from the entry or from their blob.
     ///
     /// # Errors
     /// As [`Snapshot::get`].
-    pub async fn xattrs(&self, _item: &LeafItem) -> Result<XattrList, RepoError> {
-        unimplemented!()
+    pub async fn xattrs(&self, item: &LeafItem) -> Result<XattrList, RepoError> {
+        match &item.entry.xattrs {
+            Xattrs::None => Ok(XattrList::default()),
+            Xattrs::Inline(list) => Ok(list.clone()),
+            Xattrs::Blob(id) => {
+                let list: Arc<XattrList> = self.repository.blobs().get(*id, item.hints.xattrs).await?;
+                Ok(XattrList::clone(&list))
+            }
+        }
     }
 
     /// Exactly `len` bytes of a file from `offset`, or fewer at its end, straight from the store, without the SSD cache.
     ///
     /// # Errors
     /// As [`Snapshot::get`]; [`RepoError::BadPath`] when the entry is no file.
-    pub async fn read(&self, _item: &LeafItem, _offset: u64, _len: usize) -> Result<Bytes, RepoError> {
-        unimplemented!()
+    pub async fn read(&self, item: &LeafItem, offset: u64, len: usize) -> Result<Bytes, RepoError> {
+        content::read(self.repository.blobs(), item, offset, len).await
     }
 }

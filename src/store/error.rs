@@ -78,6 +78,19 @@ impl StoreError {
         self
     }
 
+    /// The same error once more, without its cause: for everyone who waited for the same request.
+    #[must_use]
+    pub fn repeated(&self) -> Self {
+        Self {
+            kind: self.kind,
+            operation: self.operation,
+            key: self.key.clone(),
+            store: self.store.clone(),
+            detail: self.detail.clone(),
+            source: None,
+        }
+    }
+
     /// The kind.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

@@ -1,0 +1,294 @@
+//! Stored blobs by hash and hint.
+//!
+//! Must always be true: **what is given out hashes to the id that was asked for.** Where the bytes came from (memory,
+//! the node's index, a hint, a search) is a matter of speed and never of trust.
+//!
+//! The way down: decoded in memory, bounded in bytes; the node's index; one ranged GET where the hint says. Callers
+//! who ask for the same blob at once share one request. Only when that fails, and not for want of the store, the
+//! slow way begins (`recover`): once more, then where the pack was moved to, then a search of `index/`.
+//!
+//! What is at hand is given out without yielding: a mount polls such a read once, on the thread that took the
+//! request from the kernel.
+
+mod flight;
+mod kinds;
+mod memory;
+mod recover;
+mod runs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use crate::format::{BlobKind, FormatError, ManifestNode, PackKind, StoredBlob, TreeNode, XattrList};
+use crate::meta::Index;
+use crate::repo::{RepoError, layout};
+use crate::store::{Key, Store, StoreErrorKind};
+use crate::types::{Location, RepoUuid};
+
+use flight::{Flights, repeated};
+use memory::Memory;
+use recover::Recovery;
+
+pub(super) use kinds::{Blob, Hash, RawChunk};
+
+/// Memory for decoded tree nodes: some 100,000 entries, enough for every interior node of a commit of 10 million.
+const TREE_BYTES: usize = 32 << 20;
+
+/// Memory for decoded manifest nodes: 4 bytes of it stand for 50 KiB of content.
+const MANIFEST_BYTES: usize = 8 << 20;
+
+/// Memory for lists of extended attributes that are blobs.
+const XATTR_BYTES: usize = 2 << 20;
+
+/// Memory for chunks: a reader without the SSD cache who takes small steps fetches each chunk once. Four of the longest.
+const CHUNK_BYTES: usize = 16 << 20;
+
+/// Requests of one caller at once.
+const CONCURRENCY: usize = 8;
+
+/// The blobs of one repository. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Blobs {
+    inner: Arc<Inner>,
+}
+
+/// Behind [`Blobs`].
+#[derive(Debug)]
+pub(super) struct Inner {
+    store: Arc<dyn Store>,
+    uuid: RepoUuid,
+    index: Option<Index>,
+    trees: Shelf<TreeNode>,
+    manifests: Shelf<ManifestNode>,
+    xattrs: Shelf<XattrList>,
+    chunks: Shelf<RawChunk>,
+    recovery: Recovery,
+}
+
+/// What is kept and what is under way of one kind of blob.
+#[derive(Debug)]
+pub(super) struct Shelf<B> {
+    memory: Memory<B>,
+    flights: Flights<B>,
+}
+
+impl<B: Blob> Shelf<B> {
+    fn new(bytes: usize) -> Self {
+        Self { memory: Memory::new(bytes), flights: Flights::new() }
+    }
+}
+
+/// A blob that is asked for, and where it should lie.
+#[derive(Debug)]
+pub(super) struct Wanted<B: Blob> {
+    pub(super) id: B::Id,
+    pub(super) hint: Option<Location>,
+}
+
+impl<B: Blob> Wanted<B> {
+    pub(super) fn new(id: B::Id, hint: Option<Location>) -> Self {
+        Self { id, hint }
+    }
+}
+
+impl<B: Blob> Clone for Wanted<B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Blob> Copy for Wanted<B> {}
+
+impl Blobs {
+    pub(super) fn new(store: Arc<dyn Store>, uuid: RepoUuid, index: Option<Index>) -> Self {
+        let inner = Inner {
+            store,
+            uuid,
+            index,
+            trees: Shelf::new(TREE_BYTES),
+            manifests: Shelf::new(MANIFEST_BYTES),
+            xattrs: Shelf::new(XATTR_BYTES),
+            chunks: Shelf::new(CHUNK_BYTES),
+            recovery: Recovery::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The blob, from wherever it is.
+    ///
+    /// # Errors
+    /// [`RepoError::Damaged`], [`RepoError::Missing`], any failure of the store.
+    pub(super) async fn get<B: Blob>(&self, id: B::Id, hint: Option<Location>) -> Result<Arc<B>, RepoError> {
+        match self.at_hand(id) {
+            Some(blob) => Ok(blob),
+            None => self.get_with(Wanted::new(id, hint), &[]).await,
+        }
+    }
+
+    /// The blob; on a miss also `ahead`, as far as it lies in neighbouring places: a scan's next leaves.
+    ///
+    /// # Errors
+    /// As [`Blobs::get`], for the blob itself only.
+    pub(super) async fn get_with<B: Blob>(
+        &self,
+        wanted: Wanted<B>,
+        ahead: &[Wanted<B>],
+    ) -> Result<Arc<B>, RepoError> {
+        if let Some(blob) = self.at_hand(wanted.id) {
+            return Ok(blob);
+        }
+        let mut all = Vec::with_capacity(1 + ahead.len());
+        all.push(wanted);
+        all.extend_from_slice(ahead);
+        let mut landed = self.land(&all).await;
+        self.take(wanted, &mut landed).await
+    }
+
+    /// All of these blobs, in order; neighbours share a request, and several requests run at once.
+    ///
+    /// # Errors
+    /// As [`Blobs::get`], for the first that cannot be had.
+    pub(super) async fn get_all<B: Blob>(&self, wanted: &[Wanted<B>]) -> Result<Vec<Arc<B>>, RepoError> {
+        let mut landed = self.land(wanted).await;
+        let mut blobs = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            blobs.push(self.take(*wanted, &mut landed).await?);
+        }
+        Ok(blobs)
+    }
+
+    /// The blob if it is in memory or in the node's index.
+    pub(super) fn at_hand<B: Blob>(&self, id: B::Id) -> Option<Arc<B>> {
+        let hash = id.hash();
+        let shelf = B::shelf(&self.inner);
+        if let Some(blob) = shelf.memory.get(&hash) {
+            return Some(blob);
+        }
+        let index = self.inner.index.as_ref().filter(|_| B::KIND != BlobKind::Chunk)?;
+        let raw = index.get_node(&hash)?;
+        match B::decode(id, raw) {
+            Ok(blob) => Some(shelf.memory.put(hash, blob)),
+            Err(_) => {
+                index.forget_node(&hash);
+                None
+            }
+        }
+    }
+
+    /// Takes over bytes that lie in memory already, for instance in a run that was fetched as a whole; `None` when they
+    /// are not this blob.
+    pub(super) fn take_over<B: Blob>(&self, id: B::Id, stored: &[u8]) -> Option<Arc<B>> {
+        let (blob, raw) = decode_stored::<B>(id, stored).ok()?;
+        Some(self.inner.keep(id, blob, raw))
+    }
+
+    /// A range of a pack, unverified.
+    pub(super) async fn range(&self, kind: PackKind, span: crate::types::Span) -> Result<Bytes, RepoError> {
+        let key = layout::pack(kind, span.pack);
+        Ok(self.inner.store.get_range(&key, span.offset..span.offset.saturating_add(span.len)).await?)
+    }
+
+    /// The error for a blob that is what its id says and yet breaks a rule where it is used.
+    pub(super) fn damaged<B: Blob>(&self, id: B::Id, at: Option<Location>, source: FormatError) -> RepoError {
+        RepoError::Damaged {
+            object: describe::<B>(id, at.as_ref()),
+            store: self.inner.store.describe(),
+            source,
+        }
+    }
+
+    /// Fetches what is not at hand in as few requests as its places allow. What fails is left out, unless the store
+    /// itself failed.
+    async fn land<B: Blob>(&self, wanted: &[Wanted<B>]) -> HashMap<[u8; 32], Landed<B>> {
+        let mut landed = HashMap::new();
+        let mut missing = Vec::new();
+        for wanted in wanted {
+            match self.at_hand(wanted.id) {
+                Some(blob) => {
+                    landed.insert(wanted.id.hash(), Landed::Blob(blob));
+                }
+                None => missing.push(*wanted),
+            }
+        }
+        let flights = self.board(missing);
+        let mut results = stream::iter(flights).buffer_unordered(CONCURRENCY);
+        while let Some(results) = results.next().await {
+            match &*results {
+                Ok(blobs) => {
+                    landed.extend(blobs.iter().map(|(hash, blob)| (*hash, Landed::Blob(blob.clone()))));
+                }
+                Err((hashes, error)) => {
+                    landed.extend(hashes.iter().map(|hash| (*hash, Landed::Failed(error.clone()))));
+                }
+            }
+        }
+        landed
+    }
+
+    /// What landed, or the slow way for what did not.
+    async fn take<B: Blob>(
+        &self,
+        wanted: Wanted<B>,
+        landed: &mut HashMap<[u8; 32], Landed<B>>,
+    ) -> Result<Arc<B>, RepoError> {
+        match landed.get(&wanted.id.hash()) {
+            Some(Landed::Blob(blob)) => Ok(blob.clone()),
+            Some(Landed::Failed(error)) => Err(repeated(error)),
+            None => self.recover(wanted).await,
+        }
+    }
+}
+
+/// What became of a blob that was fetched with others.
+enum Landed<B> {
+    Blob(Arc<B>),
+    Failed(Arc<RepoError>),
+}
+
+impl Inner {
+    fn keep<B: Blob>(&self, id: B::Id, blob: B, raw: Bytes) -> Arc<B> {
+        let hash = id.hash();
+        if let Some(index) = self.index.as_ref().filter(|_| B::KIND != BlobKind::Chunk) {
+            index.put_node(hash, raw);
+        }
+        B::shelf(self).memory.put(hash, blob)
+    }
+
+    fn pack_key<B: Blob>(at: &Location) -> Key {
+        layout::pack(PackKind::of_blob(B::KIND), at.pack)
+    }
+}
+
+/// Whether the object is not there, or not as long as the hint has it: the hint is stale, or the pack is damaged.
+fn is_gone(kind: StoreErrorKind) -> bool {
+    matches!(kind, StoreErrorKind::NotFound | StoreErrorKind::OutOfRange)
+}
+
+/// The blob and its raw bytes, verified.
+fn decode_stored<B: Blob>(id: B::Id, stored: &[u8]) -> Result<(B, Bytes), FormatError> {
+    let raw = StoredBlob::unpack(stored, B::KIND.max_raw_bytes())?;
+    let blob = B::decode(id, raw.clone())?;
+    Ok((blob, raw))
+}
+
+/// A blob for messages: `meta/ab/abcd... at byte 25 (tree node 12ab...)`.
+fn describe<B: Blob>(id: B::Id, at: Option<&Location>) -> String {
+    struct Place<'a>(Option<&'a Location>, Key);
+    impl fmt::Display for Place<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0 {
+                Some(at) => write!(f, "{} at byte {}", self.1, at.offset),
+                None => f.write_str("no known pack"),
+            }
+        }
+    }
+    let key = at.map_or_else(|| Key::new(""), Inner::pack_key::<B>);
+    format!("{} ({} {id})", Place(at, key), B::NOUN)
+}
