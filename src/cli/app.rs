@@ -46,6 +46,21 @@ impl App {
         Config::load(&self.around, self.global.flags())
     }
 
+    /// The settings, with one more from a flag of the command.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(super) fn config_with(
+        &self,
+        setting: Setting,
+        flag: &'static str,
+        value: Option<&str>,
+    ) -> Result<Config, CliError> {
+        let mut flags = self.global.flags();
+        flags.set(setting, flag, value);
+        Config::load(&self.around, flags)
+    }
+
     /// Shows progress on stderr until it is dropped; nothing with `-q`.
     pub(super) fn meter(&self) -> Option<Meter> {
         (!self.out.is_quiet()).then(Meter::start)

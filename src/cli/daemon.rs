@@ -14,6 +14,10 @@ use super::output::{Output, Verbosity};
 /// Serve the mounts of one cache folder
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Limit of the cache
+    #[arg(long, value_name = "SIZE")]
+    cache_size: Option<String>,
+
     /// Exit after so many seconds without a mount
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     idle: u64,
@@ -36,7 +40,9 @@ pub(super) fn main(args: &Args, global: &GlobalArgs) -> ExitCode {
 }
 
 fn run(args: &Args, global: &GlobalArgs) -> Result<(), CliError> {
-    let settings = Config::load(&Surroundings::real(), global.flags())?;
+    let mut flags = global.flags();
+    flags.set(Setting::CacheSize, "--cache-size", args.cache_size.as_ref());
+    let settings = Config::load(&Surroundings::real(), flags)?;
     let config = DaemonConfig {
         idle: Duration::from_secs(args.idle),
         drain: Duration::from_secs(args.drain),
@@ -62,6 +68,14 @@ pub(super) fn config(settings: &Config) -> Result<DaemonConfig, CliError> {
     })
 }
 
+/// How a daemon runs with these settings in the process of `atfs mount -f`: it logs to standard error.
+///
+/// # Errors
+/// As [`config`].
+pub(super) fn foreground(settings: &Config) -> Result<DaemonConfig, CliError> {
+    Ok(DaemonConfig { log: LogTarget::Stderr, ..config(settings)? })
+}
+
 /// How `atfs mount` starts a daemon with the settings of this run.
 ///
 /// # Errors
@@ -73,5 +87,6 @@ pub(super) fn launch(settings: &Config) -> Result<Launch, CliError> {
     for (flag, dir) in [("--cache-dir", settings.cache_dir()?), ("--state-dir", settings.state_dir()?)] {
         arguments.extend([flag.into(), dir.into_os_string()]);
     }
+    arguments.extend(["--cache-size".into(), settings.cache_size().to_string().into()]);
     Ok(Launch { program, arguments })
 }

@@ -10,7 +10,7 @@ use super::Cli;
 
 /// The groups; a test holds that every visible command is in exactly one.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Start", &["init"]),
+    ("Start", &["init", "mount", "umount", "mounts"]),
     ("Look, without mounting", &["log"]),
     ("Branches and tags", &["branch", "tag"]),
     ("Keep house", &["doctor", "completions", "man"]),

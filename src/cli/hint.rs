@@ -4,7 +4,10 @@
 //! command that can be copied, with the repository as it was typed.
 
 use std::borrow::Cow;
+use std::path::Path;
 
+use crate::daemon::mount::{FS_TYPE, MountError};
+use crate::daemon::{DaemonError, FailureKind};
 use crate::repo::RepoError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::types::{RefKind, RepoUrl};
@@ -26,6 +29,16 @@ impl<T> Explain<T> for Result<T, RepoError> {
 impl<T> Explain<T> for Result<T, StoreError> {
     fn explain(self, url: &RepoUrl) -> Result<T, CliError> {
         self.map_err(|error| repo_error(error.into(), url))
+    }
+}
+
+impl<T> Explain<T> for Result<T, DaemonError> {
+    fn explain(self, url: &RepoUrl) -> Result<T, CliError> {
+        self.map_err(|error| {
+            let hints = daemon_hints(&error, url);
+            let explained = CliError::failed(error.to_string()).caused_by(error);
+            hints.into_iter().fold(explained, CliError::hint)
+        })
     }
 }
 
@@ -146,6 +159,78 @@ fn store_hints(error: &StoreError, url: &RepoUrl) -> Vec<String> {
         _ => format!("{doctor} tests the store"),
     };
     vec![hint]
+}
+
+fn daemon_hints(error: &DaemonError, url: &RepoUrl) -> Option<String> {
+    let shown = |path: &Path| quoted(&path.to_string_lossy()).into_owned();
+    Some(match error {
+        DaemonError::Mount(error) => return mount_hints(error),
+        DaemonError::Refused(failure) => return refused_hints(failure.kind, url),
+        DaemonError::Folder { .. } => {
+            "name a folder of your own with --cache-dir or ATFS_CACHE_DIR; `atfs doctor` tests it".into()
+        }
+        DaemonError::Taken { .. } => {
+            "`atfs mounts` shows what it serves; without -f the mount is made by it".into()
+        }
+        DaemonError::NotStarted { log, .. } => format!("`tail {}`", shown(log)),
+        DaemonError::NoAnswer { .. } | DaemonError::BadAnswer { .. } => {
+            "`atfs mounts` asks it again; `atfs umount --all` takes its mounts away, and then it ends".into()
+        }
+        DaemonError::Unresponsive { .. } => {
+            format!("`atfs doctor {}` tests the store", quoted(&url.to_string()))
+        }
+    })
+}
+
+fn mount_hints(error: &MountError) -> Option<String> {
+    let shown = |path: &Path| quoted(&path.to_string_lossy()).into_owned();
+    Some(match error {
+        MountError::Missing { path } => format!("`mkdir -p {}`", shown(path)),
+        MountError::NotADirectory { .. } => "a mount needs a directory".into(),
+        MountError::NotEmpty { .. } => {
+            "choose an empty directory, or hide its files while mounted with --nonempty".into()
+        }
+        MountError::AlreadyMounted { path, fs_type, .. } if fs_type == FS_TYPE => {
+            format!("`atfs umount {}` first", shown(path))
+        }
+        MountError::AlreadyMounted { .. } => "choose another directory".into(),
+        MountError::NotMounted { .. } => "`atfs mounts` shows what is mounted".into(),
+        MountError::Busy { path, .. } => {
+            format!("end those programs, or `atfs umount --lazy {}`", shown(path))
+        }
+        MountError::NoDevice { .. } => {
+            "`modprobe fuse`; in a container: `--device /dev/fuse --cap-add SYS_ADMIN`; `atfs doctor` tests it".into()
+        }
+        MountError::Fusermount { message, .. } if message.contains("allow_other") => {
+            "add the line `user_allow_other` to /etc/fuse.conf, or mount as root".into()
+        }
+        MountError::NotPermitted { .. } | MountError::DeviceDenied { .. } | MountError::Fusermount { .. } => {
+            "`apt install fuse3`, or mount as root; `atfs doctor` tests both".into()
+        }
+        _ => return None,
+    })
+}
+
+/// The daemon has met the error; its kind is what came through the socket.
+fn refused_hints(kind: FailureKind, url: &RepoUrl) -> Option<String> {
+    let at = quoted(&url.to_string()).into_owned();
+    Some(match kind {
+        FailureKind::Version => {
+            "the daemon that runs is of another version: `atfs umount --all`, then mount again".into()
+        }
+        FailureKind::Stopping => "run the command again".into(),
+        FailureKind::NotARepository => {
+            format!("check the address; `atfs init {at}` makes a repository there")
+        }
+        FailureKind::UnknownRevision => {
+            format!("`atfs branch {at} list` and `atfs tag {at} list` show what there is")
+        }
+        FailureKind::AmbiguousPrefix => "give more digits of the id".into(),
+        FailureKind::Denied | FailureKind::Credentials | FailureKind::Unreachable | FailureKind::NoBucket => {
+            format!("`atfs doctor {at}` tests address, credentials and rights")
+        }
+        _ => return None,
+    })
 }
 
 /// `text` as a shell takes it for one word.

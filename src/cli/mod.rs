@@ -23,6 +23,8 @@ mod hint;
 mod init;
 mod log;
 mod man;
+mod mount;
+mod mounts;
 mod names;
 mod open;
 mod output;
@@ -31,6 +33,7 @@ mod refs;
 mod show;
 mod tag;
 mod text;
+mod umount;
 
 use std::process::ExitCode;
 
@@ -59,7 +62,11 @@ enum Command {
     Init(init::Args),
     Log(log::Args),
     Man(man::Args),
+    Mount(mount::Args),
+    Mounts(mounts::Args),
     Tag(tag::Args),
+    #[command(visible_alias = "unmount")]
+    Umount(umount::Args),
 }
 
 /// Reads the arguments of this process, runs the command, and says how it ended.
@@ -77,7 +84,7 @@ pub fn main() -> ExitCode {
         return daemon::main(args, &cli.global);
     }
     let app = App::new(cli.global);
-    match run(&cli.command, &app).and_then(|()| app.out.flush()) {
+    match run(cli.command, &app).and_then(|()| app.out.flush()) {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
             if !error.is_quiet() {
@@ -88,17 +95,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command, app: &App) -> Result<(), CliError> {
+fn run(command: Command, app: &App) -> Result<(), CliError> {
     match command {
-        Command::Branch(args) => app.block_on(branch::run(args, app)),
-        Command::Completions(args) => completions::run(args, app),
+        Command::Branch(args) => app.block_on(branch::run(&args, app)),
+        Command::Completions(args) => completions::run(&args, app),
         // Has a life of its own, above.
         Command::Daemon(_) => Ok(()),
-        Command::Doctor(args) => app.block_on(doctor::run(args, app)),
-        Command::Init(args) => app.block_on(init::run(args, app)),
-        Command::Log(args) => app.block_on(log::run(args, app)),
-        Command::Man(args) => man::run(args, app),
-        Command::Tag(args) => app.block_on(tag::run(args, app)),
+        Command::Doctor(args) => app.block_on(doctor::run(&args, app)),
+        Command::Init(args) => app.block_on(init::run(&args, app)),
+        Command::Log(args) => app.block_on(log::run(&args, app)),
+        Command::Man(args) => man::run(&args, app),
+        Command::Mount(args) => mount::run(args, app),
+        Command::Mounts(args) => mounts::run(&args, app),
+        Command::Tag(args) => app.block_on(tag::run(&args, app)),
+        Command::Umount(args) => umount::run(&args, app),
     }
 }
 

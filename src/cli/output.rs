@@ -115,6 +115,11 @@ impl Output {
         self.verbosity == Verbosity::Quiet
     }
 
+    /// Whether more is wanted than usual.
+    pub(super) fn is_verbose(&self) -> bool {
+        self.verbosity == Verbosity::Verbose
+    }
+
     /// Whether stderr is painted.
     pub(super) fn colors_stderr(&self) -> bool {
         self.color_stderr

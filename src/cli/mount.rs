@@ -1,0 +1,214 @@
+//! `atfs mount`: show a version of a repository, or all of them, as a directory.
+
+use std::path::PathBuf;
+
+use crate::daemon::StoreAccess;
+use crate::daemon::client::{self, MountOrder, Mounted};
+use crate::daemon::mount::{Access, MountFlags, NonEmpty};
+use crate::types::{Address, CommitId};
+
+use super::app::App;
+use super::args::address_parser;
+use super::config::{Config, Setting};
+use super::daemon;
+use super::error::CliError;
+use super::hint::{Explain, quoted};
+
+/// Mount a version of a repository, or all of them, as a directory
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A mount is read-only and shows one commit for as long as it lives: a branch is pinned to its head of now. Without
+@REVISION the whole repository is mounted: <DIR>/NAME@REVISION/ exists for every branch, tag and commit.
+
+The command returns when the mount answers; a daemon in the background serves it.
+
+Examples:
+  atfs mount s3://pathology/slides@main /data/slides
+  atfs mount s3://pathology/slides@3fa9c1d2e4b5 /data/release
+  atfs mount s3://pathology/slides /data/all && ls /data/all/slides@main
+  atfs mount /srv/repos/slides@main /data/slides --allow-other")]
+pub(super) struct Args {
+    /// What to mount: REPOSITORY[@REVISION]
+    #[arg(value_parser = address_parser())]
+    address: Address,
+
+    /// Where: an empty directory
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    dir: PathBuf,
+
+    /// Serve in this process, until Ctrl-C
+    #[arg(short, long)]
+    foreground: bool,
+
+    /// Let other users in, as the modes of the files say
+    #[arg(long)]
+    allow_other: bool,
+
+    /// Show this user as the owner of everything
+    #[arg(long, value_name = "UID")]
+    uid: Option<u32>,
+
+    /// Show this group as the group of everything
+    #[arg(long, value_name = "GID")]
+    gid: Option<u32>,
+
+    /// Mount over a directory that holds files, which are hidden meanwhile
+    #[arg(long)]
+    nonempty: bool,
+
+    /// Limit of the cache, such as 500GiB or 80% of its disk (when this starts the daemon)
+    #[arg(long, value_name = "SIZE")]
+    cache_size: Option<String>,
+
+    /// Options as mount(8) takes them: ro, allow_other, nonempty, uid=N, gid=N, cache_size=SIZE
+    #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',', hide_short_help = true)]
+    options: Vec<String>,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+
+    /// Not there yet
+    #[arg(long, hide = true)]
+    rw: bool,
+}
+
+#[derive(serde::Serialize)]
+struct JsonMounted {
+    mount_point: String,
+    repository: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<CommitId>,
+}
+
+/// Runs the command.
+pub(super) fn run(mut args: Args, app: &App) -> Result<(), CliError> {
+    args.apply_options()?;
+    if args.rw {
+        return Err(CliError::usage("writable mounts are not there yet").hint(format!(
+            "`atfs add {} FILE... -m MESSAGE` commits without a mount",
+            quoted(&target(&args))
+        )));
+    }
+    if let Some(path) = args.address.path.as_ref().filter(|path| !path.is_root()) {
+        let whole = Address { path: None, ..args.address.clone() }.to_string();
+        let dir = args.dir.display().to_string();
+        return Err(CliError::usage(format!("only a whole version can be mounted, not {path} in it"))
+            .hint(format!("`atfs mount {} {}`", quoted(&whole), quoted(&dir))));
+    }
+    let config = app.config_with(Setting::CacheSize, "--cache-size", args.cache_size.as_deref())?;
+    let order = order(&args, &config)?;
+    let address = args.address.to_string();
+    if args.foreground {
+        let daemon = daemon::foreground(&config)?;
+        let said = address.clone();
+        let (json, quiet) = (args.json, app.out.is_quiet());
+        return client::mount_in_foreground(daemon, order, move |mounted| {
+            // The process goes on serving: what there is to say is said now, from the thread that mounted.
+            let text = if json { json_line(&said, mounted) } else { describe(&said, mounted) };
+            match (json, quiet) {
+                (true, _) => print_now(&text),
+                (false, false) => eprintln!("{text}; Ctrl-C unmounts"),
+                (false, true) => {}
+            }
+        })
+        .explain(&args.address.url);
+    }
+    let launch = daemon::launch(&config)?;
+    let mounted = client::mount(&config.cache_dir()?, &launch, &order).explain(&args.address.url)?;
+    if args.json {
+        return app.out.line(json_line(&address, &mounted));
+    }
+    app.out.note(describe(&address, &mounted));
+    Ok(())
+}
+
+impl Args {
+    /// `-o` says the same as the long flags, for those who come from mount(8).
+    fn apply_options(&mut self) -> Result<(), CliError> {
+        for option in std::mem::take(&mut self.options) {
+            let (name, value) = option.split_once('=').unwrap_or((&option, ""));
+            let number = || {
+                value.parse().map_err(|_| CliError::usage(format!("-o {option}: {value:?} is not a number")))
+            };
+            match name {
+                "" | "ro" | "nosuid" | "nodev" | "defaults" => {}
+                "rw" => self.rw = true,
+                "allow_other" => self.allow_other = true,
+                "nonempty" => self.nonempty = true,
+                "uid" => self.uid = Some(number()?),
+                "gid" => self.gid = Some(number()?),
+                "cache_size" => self.cache_size = Some(value.to_owned()),
+                _ => {
+                    return Err(CliError::usage(format!("-o {name}: no such option"))
+                        .hint("the options are ro, allow_other, nonempty, uid=N, gid=N, cache_size=SIZE"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn order(args: &Args, config: &Config) -> Result<MountOrder, CliError> {
+    let here = std::env::current_dir()
+        .map_err(|e| CliError::failed("the working directory cannot be told").caused_by(e))?;
+    Ok(MountOrder {
+        url: args.address.url.absolute(&here).to_string(),
+        revision: args.address.revision.as_ref().map(ToString::to_string),
+        mount_point: here.join(&args.dir),
+        non_empty: if args.nonempty { NonEmpty::Allow } else { NonEmpty::Refuse },
+        access: if args.allow_other { Access::Everybody } else { Access::Owner },
+        uid: args.uid,
+        gid: args.gid,
+        store: store_access(config),
+        device: MountFlags::DEVICE.into(),
+    })
+}
+
+/// What the daemon needs to know to reach the store as this command would: the settings as AWS's own variables.
+fn store_access(config: &Config) -> StoreAccess {
+    let mut access = StoreAccess::from_environment();
+    access.endpoint_url = config.text(Setting::EndpointUrl);
+    for (setting, variable) in [
+        (Setting::Region, "AWS_REGION"),
+        (Setting::AwsProfile, "AWS_PROFILE"),
+        (Setting::CaBundle, "AWS_CA_BUNDLE"),
+    ] {
+        if let Some(value) = config.text(setting) {
+            access.environment.insert(variable.into(), value);
+        }
+    }
+    access
+}
+
+fn target(args: &Args) -> String {
+    let branch = args.address.revision.as_ref().map_or_else(|| "main".to_owned(), ToString::to_string);
+    format!("{}@{branch}:", args.address.url)
+}
+
+fn describe(address: &str, mounted: &Mounted) -> String {
+    let place = mounted.mount_point.display();
+    match mounted.commit {
+        Some(commit) => format!("{address} is mounted on {place}, read-only, at commit {}", commit.short()),
+        None => format!("{address} is mounted on {place}, read-only: every version is a directory in it"),
+    }
+}
+
+fn json_line(address: &str, mounted: &Mounted) -> String {
+    let (repository, revision) = match address.split_once('@') {
+        Some((url, revision)) => (url.to_owned(), Some(revision.to_owned())),
+        None => (address.to_owned(), None),
+    };
+    let mount_point = mounted.mount_point.display().to_string();
+    let json = JsonMounted { mount_point, repository, revision, commit: mounted.commit };
+    serde_json::to_string_pretty(&json).unwrap_or_default()
+}
+
+fn print_now(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    // Nobody reads any more: the mount is there all the same.
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
