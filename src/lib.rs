@@ -5,7 +5,7 @@
 //! each other (see `ARCHITECTURE.md` for the picture and `tests/layers.rs` for the test that holds it).
 //!
 //! - [`types`]: ids, repository paths, ref names, revisions, addresses, clock, randomness, progress; no I/O.
-//! - [`format`]: bytes to values and back, the code twin of `docs/format.md`; no I/O.
+//! - [`mod@format`]: bytes to values and back, the code twin of `docs/format.md`; no I/O.
 //! - [`store`]: object storage: S3, a local folder, memory; decorators for retry, limits, recording, faults.
 //! - [`meta`]: the node's disposable index (redb): tree nodes, chunk locations, attempts in flight.
 //! - [`cache`]: the SSD cache of file contents; told how to fetch, never where from.

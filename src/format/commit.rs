@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{CommitId, Location, NodeId, Nonce, Span, Timestamp};
 
-use super::canonical::{Fields, newer_or};
+use super::fields::{Fields, newer_or};
 use super::{FORMAT_VERSION, FormatError, JsonValue, MAX_ENTRIES, hints};
 
 const WHAT: &str = "commit";

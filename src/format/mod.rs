@@ -14,6 +14,7 @@ mod cut;
 mod entry;
 mod entry_codec;
 mod error;
+mod fields;
 mod hints;
 #[cfg(test)]
 mod json_tests;
@@ -21,6 +22,7 @@ mod key;
 mod manifest;
 mod moved;
 mod node;
+mod node_items;
 #[cfg(test)]
 mod node_tests;
 mod pack;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::types::{CommitId, Nonce, RecordHash, RefKind, RefName, RepoUuid, Timestamp};
 
-use super::canonical::{Fields, newer_or};
+use super::fields::{Fields, newer_or};
 use super::{Commit, CommitPlace, FORMAT_VERSION, FormatError, JsonValue, StoredCommit};
 
 const WHAT: &str = "record";

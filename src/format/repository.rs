@@ -2,7 +2,7 @@
 
 use crate::types::{RefName, RepoUuid, Timestamp};
 
-use super::canonical::{Fields, newer_or};
+use super::fields::{Fields, newer_or};
 use super::{FORMAT_VERSION, FormatError, JsonValue, MAX_CHUNK_BYTES};
 
 const WHAT: &str = "format.json";
