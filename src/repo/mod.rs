@@ -28,3 +28,4 @@ pub use error::RepoError;
 pub use init::InitOptions;
 pub use repository::{Repository, Services};
 pub use snapshot::{Found, Snapshot};
+pub use tree::{Difference, Differences};

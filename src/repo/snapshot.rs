@@ -9,7 +9,7 @@ use crate::format::{Commit, LeafItem, StoredCommit, TreeKey, XattrList, Xattrs};
 use crate::types::{CommitId, RepoPath};
 
 use super::content;
-use super::tree::Tree;
+use super::tree::{Differences, Tree};
 use super::{RepoError, Repository};
 
 /// An entry and its rank: its place in the order of all keys of the commit, from 0.
@@ -58,6 +58,14 @@ impl Snapshot {
     /// As every read of the store.
     pub async fn warm(&self) -> Result<(), RepoError> {
         self.tree.root().await.map(|_| ())
+    }
+
+    /// What differs between this commit and `after`, in key order.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub async fn differences(&self, after: &Self) -> Result<Differences, RepoError> {
+        Differences::between(&self.tree, &after.tree).await
     }
 
     /// The entry at `path`; `None` when there is none. The root has no entry: [`RepoError::BadPath`].

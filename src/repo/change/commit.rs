@@ -15,12 +15,12 @@ use tokio::time::Instant;
 
 use crate::format::{Commit, Operation, RecordKind, StoredCommit, Totals};
 use crate::repo::refs::{Appended, Draft, Head, Log, Races, Resolved, Rules};
-use crate::repo::{Edits, RepoError, Repository, Snapshot};
+use crate::repo::{Edits, Placed, RepoError, Repository, Snapshot};
 use crate::types::{CommitId, Nonce, RefKind, RefName};
 
 use super::Referenced;
 use super::judge::Judge;
-use super::on_tree::{build, differences};
+use super::on_tree::build;
 
 /// A head that was read longer ago is read again before a tree is built on it.
 const STILL_FRESH: Duration = Duration::from_secs(1);
@@ -172,10 +172,12 @@ impl Change {
             return Ok(edits.clone());
         }
         let mut judge = Judge::new(edits);
-        differences(&self.snapshot(), &self.snapshot_of(head), |key, before, after| {
-            judge.theirs(key, before, after);
-        })
-        .await?;
+        let mut differences = self.snapshot().differences(&self.snapshot_of(head)).await?;
+        while let Some(difference) = differences.next().await? {
+            let key = difference.key().clone();
+            let (before, after) = (difference.before.map(Placed::from), difference.after.map(Placed::from));
+            judge.theirs(&key, before.as_ref(), after.as_ref());
+        }
         let judged = judge.finish();
         if judged.conflicts.is_empty() {
             return Ok(judged.edits);

@@ -1,7 +1,7 @@
-//! What the commit loop needs of the tree: building one from edits, and comparing two. (Until `tree/` has both.)
+//! What the commit loop needs of the tree: building one from edits. (Until `tree/` has it.)
 
-use crate::format::{CommitPlace, Totals, TreeKey};
-use crate::repo::{Edits, Placed, RepoError, Snapshot};
+use crate::format::{CommitPlace, Totals};
+use crate::repo::{Edits, RepoError, Snapshot};
 use crate::types::{NodeId, PackId};
 
 /// A tree that was built and written.
@@ -19,14 +19,5 @@ pub(super) struct Built {
 
 /// Applies edits to a tree and writes the nodes that are new.
 pub(super) async fn build(_base: &Snapshot, _edits: &Edits) -> Result<Built, RepoError> {
-    unimplemented!()
-}
-
-/// Tells every difference between two trees, in any order.
-pub(super) async fn differences(
-    _before: &Snapshot,
-    _after: &Snapshot,
-    _each: impl FnMut(&TreeKey, Option<&Placed>, Option<&Placed>),
-) -> Result<(), RepoError> {
     unimplemented!()
 }

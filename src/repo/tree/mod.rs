@@ -3,8 +3,13 @@
 //! Must always be true: equal entries have the same root, whatever the history; and no read trusts a node before it
 //! was checked against its hash and against what its parent says of it.
 //!
-//! - `read`: look-ups by key and rank, ranges, in O(log n) nodes. - `scan`: how far ahead leaves are fetched.
+//! - `read`: look-ups by key and rank, ranges, in O(log n) nodes.
+//! - `scan`: how far ahead leaves are fetched.
+//! - `diff`: two trees side by side, stepping over what is equal.
 
+mod diff;
+#[cfg(test)]
+mod diff_tests;
 mod read;
 #[cfg(test)]
 mod read_tests;
@@ -12,4 +17,5 @@ mod read_tests;
 pub(in crate::repo) mod reference;
 mod scan;
 
+pub use diff::{Difference, Differences};
 pub(super) use read::Tree;

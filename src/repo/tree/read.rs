@@ -101,6 +101,32 @@ impl Tree {
         Ok(self.root.get_or_init(|| root))
     }
 
+    /// The root's id.
+    pub(in crate::repo) fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// A child of a node of `level`, checked against what that says of it; `behind` is the last key before the child,
+    /// `ahead` are siblings that will be asked for next.
+    pub(in crate::repo) async fn child(
+        &self,
+        level: u8,
+        child: &ChildItem,
+        behind: Option<&TreeKey>,
+        ahead: &[&ChildItem],
+    ) -> Result<Arc<TreeNode>, RepoError> {
+        let node = match level {
+            0 | 1 => {
+                let ahead: Vec<_> = ahead.iter().map(|child| Wanted::new(child.id, child.hint)).collect();
+                self.blobs.get_with(Wanted::new(child.id, child.hint), &ahead).await?
+            }
+            _ => self.interior_node(child.id, child.hint).await?,
+        };
+        node.check_as_child(level, child, behind)
+            .map_err(|source| self.blobs.damaged::<TreeNode>(child.id, child.hint, source))?;
+        Ok(node)
+    }
+
     /// The entry with this key.
     pub(in crate::repo) async fn get(&self, key: &TreeKey) -> Result<Option<Found>, RepoError> {
         let Some(leaf) = self.descend(Target::Key(key.as_bytes()), 1).await? else { return Ok(None) };
