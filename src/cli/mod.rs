@@ -13,24 +13,31 @@
 mod app;
 mod args;
 mod branch;
+mod cat;
+mod commit;
 mod completions;
 mod config;
 mod daemon;
 mod doctor;
+mod entry;
 mod error;
 mod help;
 mod hint;
 mod init;
 mod log;
+mod ls;
 mod man;
 mod mount;
 mod mounts;
+mod mv;
 mod names;
 mod open;
 mod output;
 mod progress;
 mod refs;
+mod rm;
 mod show;
+mod stat;
 mod tag;
 mod text;
 mod umount;
@@ -55,15 +62,20 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Branch(branch::Args),
+    Cat(cat::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Daemon(daemon::Args),
     Doctor(doctor::Args),
     Init(init::Args),
     Log(log::Args),
+    Ls(ls::Args),
     Man(man::Args),
     Mount(mount::Args),
     Mounts(mounts::Args),
+    Mv(mv::Args),
+    Rm(rm::Args),
+    Stat(stat::Args),
     Tag(tag::Args),
     #[command(visible_alias = "unmount")]
     Umount(umount::Args),
@@ -107,6 +119,11 @@ fn run(command: Command, app: &App) -> Result<(), CliError> {
         Command::Man(args) => man::run(&args, app),
         Command::Mount(args) => mount::run(args, app),
         Command::Mounts(args) => mounts::run(&args, app),
+        Command::Cat(args) => app.block_on(cat::run(&args, app)),
+        Command::Ls(args) => app.block_on(ls::run(&args, app)),
+        Command::Mv(args) => app.block_on(mv::run(&args, app)),
+        Command::Rm(args) => app.block_on(rm::run(&args, app)),
+        Command::Stat(args) => app.block_on(stat::run(&args, app)),
         Command::Tag(args) => app.block_on(tag::run(&args, app)),
         Command::Umount(args) => umount::run(&args, app),
     }
