@@ -34,12 +34,15 @@ spawn() {
     local name=$1; shift
     setsid "$@" >>"$dir/$name.log" 2>&1 </dev/null &
     echo "$! $name" >>"$dir/pids"
+    # Without a word from the shell when it is killed.
+    disown
 }
 
+# stop_all DIR [SIGNAL]
 stop_all() {
     local dir=$1 pid name
     [ -f "$dir/pids" ] || return 0
-    while read -r pid name; do kill -TERM -- "-$pid" 2>/dev/null || true; done <"$dir/pids"
+    while read -r pid name; do kill "-${2:-TERM}" -- "-$pid" 2>/dev/null || true; done <"$dir/pids"
     while read -r pid name; do
         wait_until 5 gone "$pid" || kill -KILL -- "-$pid" 2>/dev/null || true
     done <"$dir/pids"
@@ -87,7 +90,8 @@ dispatch() {
     'run 2')
         install_once
         dir=$(mktemp -d "${TMPDIR:-/tmp}/atfs-server-XXXXXX")
-        trap 'stop_all "$dir"; rm -rf "$dir"' EXIT
+        # Its data goes with it, so it need not end in order.
+        trap 'stop_all "$dir" KILL; rm -rf "$dir"' EXIT
         trap 'exit 143' TERM INT HUP
         start_in "$dir" "$2"
         environment "$2"

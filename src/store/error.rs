@@ -43,7 +43,11 @@ pub enum StoreErrorKind {
 
 /// A failed request: what was asked of which object of which store, what came back.
 #[derive(Debug)]
-pub struct StoreError {
+pub struct StoreError(Box<Inner>);
+
+/// Behind a box, so that the results of all requests stay small.
+#[derive(Debug)]
+struct Inner {
     kind: StoreErrorKind,
     operation: &'static str,
     key: String,
@@ -61,20 +65,20 @@ impl StoreError {
         store: impl fmt::Display,
         detail: impl fmt::Display,
     ) -> Self {
-        Self {
+        Self(Box::new(Inner {
             kind,
             operation,
             key: key.to_string(),
             store: store.to_string(),
             detail: detail.to_string(),
             source: None,
-        }
+        }))
     }
 
     /// The same with its cause.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 
@@ -93,61 +97,61 @@ impl StoreError {
 
     /// The kind.
     pub fn kind(&self) -> StoreErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// What came back, without the operation, key and store that [`fmt::Display`] adds.
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     /// The same with `text` behind its detail.
     #[must_use]
     pub fn with_note(mut self, text: impl fmt::Display) -> Self {
-        self.detail = format!("{} ({text})", self.detail);
+        self.0.detail = format!("{} ({text})", self.0.detail);
         self
     }
 
     /// The key (or listing prefix) concerned.
     pub fn key(&self) -> &str {
-        &self.key
+        &self.0.key
     }
 
     /// Whether the object does not exist.
     pub fn is_not_found(&self) -> bool {
-        self.kind == StoreErrorKind::NotFound
+        self.0.kind == StoreErrorKind::NotFound
     }
 
     /// Whether `put_new` met an object.
     pub fn is_already_exists(&self) -> bool {
-        self.kind == StoreErrorKind::AlreadyExists
+        self.0.kind == StoreErrorKind::AlreadyExists
     }
 
     /// Whether the same request may succeed if it is sent again after a while.
     pub fn is_transient(&self) -> bool {
         use StoreErrorKind::*;
-        matches!(self.kind, Conflict | Unreachable | Timeout | Throttled | Server | CutBody)
+        matches!(self.0.kind, Conflict | Unreachable | Timeout | Throttled | Server | CutBody)
     }
 
     /// Whether a write that ended so may have taken effect, or may still do: a lost answer, a 5xx, a 409.
     pub fn is_ambiguous(&self) -> bool {
         use StoreErrorKind::*;
-        matches!(self.kind, Conflict | Unreachable | Timeout | Throttled | Server | CutBody | BadAnswer)
+        matches!(self.0.kind, Conflict | Unreachable | Timeout | Throttled | Server | CutBody | BadAnswer)
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The store as a whole: a folder or bucket that is not there, a listing from the top.
-        if self.key.is_empty() {
-            return write!(f, "{}: {}", self.store, self.detail);
+        if self.0.key.is_empty() {
+            return write!(f, "{}: {}", self.0.store, self.0.detail);
         }
-        write!(f, "{} of {:?} in {}: {}", self.operation, self.key, self.store, self.detail)
+        write!(f, "{} of {:?} in {}: {}", self.0.operation, self.0.key, self.0.store, self.0.detail)
     }
 }
 
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
+        self.0.source.as_deref().map(|e| e as &(dyn Error + 'static))
     }
 }

@@ -1,6 +1,6 @@
 //! An S3 server in this process, on the `s3s` protocol crate, that keeps its conditions, ignores them, or races.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -43,10 +43,13 @@ pub enum Mode {
 pub struct Model {
     pub endpoint: String,
     pub objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    expired: Arc<Mutex<HashSet<String>>>,
 }
 
 pub const ACCESS: &str = "MODELACCESS";
 pub const SECRET: &str = "MODELSECRET";
+/// Another access key with the same secret.
+pub const SECOND: &str = "SECONDACCESS";
 pub const BUCKET: &str = "bucket";
 
 impl Model {
@@ -54,7 +57,8 @@ impl Model {
         let objects: Arc<Mutex<BTreeMap<String, Bytes>>> = Arc::default();
         let handler = Handler { mode, objects: objects.clone(), writes: Arc::default() };
         let mut builder = S3ServiceBuilder::new(handler);
-        builder.set_auth(Keys { mode });
+        let expired: Arc<Mutex<HashSet<String>>> = Arc::default();
+        builder.set_auth(Keys { mode, expired: expired.clone() });
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -68,7 +72,12 @@ impl Model {
                 });
             }
         });
-        Self { endpoint, objects }
+        Self { endpoint, objects, expired }
+    }
+
+    /// From now on this access key's token is called expired.
+    pub fn expire(&self, access_key: &str) {
+        self.expired.lock().unwrap().insert(access_key.to_owned());
     }
 
     pub fn options(&self) -> S3Options {
@@ -91,14 +100,20 @@ impl Model {
 
 struct Keys {
     mode: Mode,
+    expired: Arc<Mutex<HashSet<String>>>,
+}
+
+fn expired() -> s3s::S3Error {
+    s3_error!(ExpiredToken, "The provided token has expired.")
 }
 
 #[async_trait::async_trait]
 impl S3Auth for Keys {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         match (self.mode, access_key) {
-            (Mode::ExpiredToken, _) => Err(s3_error!(ExpiredToken, "The provided token has expired.")),
-            (_, ACCESS) => Ok(SecretKey::from(SECRET)),
+            (Mode::ExpiredToken, _) => Err(expired()),
+            (_, key) if self.expired.lock().unwrap().contains(key) => Err(expired()),
+            (_, ACCESS | SECOND) => Ok(SecretKey::from(SECRET)),
             _ => Err(s3_error!(InvalidAccessKeyId, "no such key")),
         }
     }

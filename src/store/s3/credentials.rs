@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::Region;
@@ -39,8 +40,8 @@ const AHEAD: Duration = Duration::from_secs(5 * 60);
 /// A load that takes longer has failed (roles may take several requests).
 const LOAD: Duration = Duration::from_secs(20);
 
-/// After a refusal, the sources are asked again at most this often.
-const REFUSED: Duration = Duration::from_secs(5);
+/// The sources are asked at most this often because of refusals, or because what they gave is near its end.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Credentials that renew themselves. Clones share them.
 #[derive(Clone)]
@@ -50,7 +51,15 @@ pub(super) struct Credentials {
 
 struct Shared {
     source: Source,
-    current: Mutex<Option<Loaded>>,
+    state: Mutex<State>,
+    /// Counts changes of the identity.
+    generation: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    loaded: Option<Loaded>,
+    refused_at: Option<Instant>,
 }
 
 enum Source {
@@ -70,7 +79,8 @@ struct Search {
 #[derive(Clone)]
 struct Loaded {
     identity: Identity,
-    at: Instant,
+    /// When its source was last asked.
+    asked: Instant,
 }
 
 impl fmt::Debug for Credentials {
@@ -84,51 +94,69 @@ impl Credentials {
     pub(super) fn fixed(keys: &AccessKeys) -> Self {
         let AccessKeys { access_key, secret_key, session_token } = keys.clone();
         let identity = Identity::new(access_key, secret_key, session_token, None, "options");
-        Self { shared: Arc::new(Shared { source: Source::Fixed(identity), current: Mutex::default() }) }
+        Self::of(Source::Fixed(identity))
     }
 
     /// Credentials from AWS's usual sources; roles are assumed and SSO is asked in `region` through `client`.
     pub(super) fn found(profile: Option<String>, region: Region, client: SharedHttpClient) -> Self {
-        let source = Source::Search(Search { profile, region, client });
-        Self { shared: Arc::new(Shared { source, current: Mutex::default() }) }
+        Self::of(Source::Search(Search { profile, region, client }))
     }
 
-    /// The store has called the credentials expired or unknown. Looks for others: `true` when there are some.
-    pub(super) async fn renew_refused(&self) -> bool {
-        let mut current = self.shared.current.lock().await;
-        let before = current.clone();
-        if before.as_ref().is_some_and(|loaded| loaded.at.elapsed() < REFUSED) {
+    fn of(source: Source) -> Self {
+        Self { shared: Arc::new(Shared { source, state: Mutex::default(), generation: AtomicU64::new(0) }) }
+    }
+
+    /// A number that changes with the identity: to be taken before a request that may be refused.
+    pub(super) fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+
+    /// The store has called the credentials of `generation` expired or unknown. Looks for others: `true` when there are
+    /// some by now.
+    pub(super) async fn renew_refused(&self, generation: u64) -> bool {
+        let mut state = self.shared.state.lock().await;
+        // Of many requests refused together, the first looks for all.
+        if self.generation() != generation {
+            return true;
+        }
+        if state.refused_at.is_some_and(|at| at.elapsed() < AGAIN) {
             return false;
         }
-        match self.load().await {
-            Ok(identity) => {
-                let differ = before.is_none_or(|loaded| loaded.identity != identity);
-                *current = Some(Loaded { identity, at: Instant::now() });
-                differ
-            }
-            Err(_) => false,
+        state.refused_at = Some(Instant::now());
+        if let Ok(identity) = self.load().await {
+            self.keep(&mut state, identity);
         }
+        self.generation() != generation
     }
 
     async fn current(&self) -> Result<Identity, CredentialsError> {
-        let mut current = self.shared.current.lock().await;
-        if let Some(loaded) = current.as_ref().filter(|loaded| !loaded.is_due()) {
+        let mut state = self.shared.state.lock().await;
+        if let Some(loaded) = state.loaded.as_ref().filter(|loaded| !loaded.is_due()) {
             return Ok(loaded.identity.clone());
         }
         match self.load().await {
             Ok(identity) => {
-                *current = Some(Loaded { identity: identity.clone(), at: Instant::now() });
+                self.keep(&mut state, identity.clone());
                 Ok(identity)
             }
             // The source is away for the moment, and what we have is good for a while yet.
-            Err(error) => match current.as_ref().filter(|loaded| !loaded.is_over()) {
+            Err(error) => match state.loaded.as_mut().filter(|loaded| !loaded.is_over()) {
                 Some(loaded) => {
                     tracing::warn!(%error, "credentials could not be renewed; the present ones are used on");
+                    loaded.asked = Instant::now();
                     Ok(loaded.identity.clone())
                 }
                 None => Err(error),
             },
         }
+    }
+
+    fn keep(&self, state: &mut State, identity: Identity) {
+        // The first identity is no change: nothing can have been refused before it.
+        if state.loaded.as_ref().is_some_and(|loaded| loaded.identity != identity) {
+            self.shared.generation.fetch_add(1, Ordering::Release);
+        }
+        state.loaded = Some(Loaded { identity, asked: Instant::now() });
     }
 
     async fn load(&self) -> Result<Identity, CredentialsError> {
@@ -184,8 +212,8 @@ impl ProvideCredentials for Credentials {
 impl Loaded {
     fn is_due(&self) -> bool {
         match self.identity.expiry() {
-            Some(end) => end <= SystemTime::now() + AHEAD && self.at.elapsed() > REFUSED || self.is_over(),
-            None => self.at.elapsed() >= RENEW,
+            Some(end) => end <= SystemTime::now() + AHEAD && self.asked.elapsed() >= AGAIN,
+            None => self.asked.elapsed() >= RENEW,
         }
     }
 

@@ -105,6 +105,7 @@ impl S3Store {
             + Duration::from_secs_f64(sent as f64 / times.min_rate.max(1) as f64);
         let mut renewed = false;
         loop {
+            let generation = self.credentials.generation();
             let failure = match tokio::time::timeout(limit, request()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => classify(operation, error),
@@ -113,7 +114,7 @@ impl S3Store {
                     return Err(Failure::new(StoreErrorKind::Timeout, detail));
                 }
             };
-            if !failure.stale_credentials || renewed || !self.credentials.renew_refused().await {
+            if !failure.stale_credentials || renewed || !self.credentials.renew_refused(generation).await {
                 return Err(failure);
             }
             renewed = true;
