@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod scripted;
+pub mod tree;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
