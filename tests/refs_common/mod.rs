@@ -7,6 +7,7 @@ pub mod tree;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use atfs::format::{Commit, CommitPlace, Operation, RecordKind, StoredCommit, Totals};
 use atfs::repo::refs::{Appended, Draft, Head, Link, Log, MemoryNotebook};
@@ -66,7 +67,10 @@ impl World {
 
     /// The same repository as another machine sees it through another store.
     pub async fn through(&self, store: Arc<dyn Store>) -> Repository {
-        Repository::open(store, services(&self.clock, 3)).await.unwrap()
+        // Machines that drew the same numbers would be one machine.
+        static MACHINES: AtomicU64 = AtomicU64::new(100);
+        let seed = MACHINES.fetch_add(1, Ordering::Relaxed);
+        Repository::open(store, services(&self.clock, seed)).await.unwrap()
     }
 
     pub async fn object(&self, key: &Key) -> Vec<u8> {
