@@ -14,6 +14,7 @@ pub mod layout;
 pub mod refs;
 
 mod blobs;
+#[allow(dead_code, unused_imports)] // until `files` uses it
 mod content;
 mod edits;
 mod error;

@@ -1,7 +1,20 @@
 //! Files to chunks to packs, and back.
 //!
+//! - `chunker`: where content is cut. - `known`: which blobs need not be stored again. - `sink`, `packer`: new blobs to
+//!   packs to the store. - `manifest`: the list of a long file's chunks, as it is written.
+//! - `writer`: files in, on all cores, in order; entries out.
 //! - `read`: bytes of a file, every chunk verified.
 
+mod chunker;
+mod known;
+mod manifest;
+mod packer;
 mod read;
+mod sink;
+mod writer;
 
+pub(super) use known::Known;
+pub(super) use packer::{PackWriter, WrittenPack};
 pub(super) use read::read;
+pub(super) use sink::{Sink, Stored};
+pub(super) use writer::{Input, Opened, Output, Pipeline, Source, Written};
