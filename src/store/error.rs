@@ -85,14 +85,14 @@ impl StoreError {
     /// The same error once more, without its cause: for everyone who waited for the same request.
     #[must_use]
     pub fn repeated(&self) -> Self {
-        Self {
-            kind: self.kind,
-            operation: self.operation,
-            key: self.key.clone(),
-            store: self.store.clone(),
-            detail: self.detail.clone(),
+        Self(Box::new(Inner {
+            kind: self.0.kind,
+            operation: self.0.operation,
+            key: self.0.key.clone(),
+            store: self.0.store.clone(),
+            detail: self.0.detail.clone(),
             source: None,
-        }
+        }))
     }
 
     /// The kind.
