@@ -11,7 +11,7 @@ use super::Cli;
 /// The groups; a test holds that every visible command is in exactly one.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["init", "mount", "umount", "mounts"]),
-    ("Look, without mounting", &["ls", "cat", "stat", "log"]),
+    ("Look, without mounting", &["ls", "cat", "stat", "log", "show", "diff"]),
     ("Change, without mounting", &["rm", "mv"]),
     ("Branches and tags", &["branch", "tag"]),
     ("Keep house", &["doctor", "completions", "man"]),

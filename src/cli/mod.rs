@@ -18,6 +18,7 @@ mod commit;
 mod completions;
 mod config;
 mod daemon;
+mod diff;
 mod doctor;
 mod entry;
 mod error;
@@ -66,6 +67,7 @@ enum Command {
     Completions(completions::Args),
     #[command(hide = true)]
     Daemon(daemon::Args),
+    Diff(diff::Args),
     Doctor(doctor::Args),
     Init(init::Args),
     Log(log::Args),
@@ -75,6 +77,7 @@ enum Command {
     Mounts(mounts::Args),
     Mv(mv::Args),
     Rm(rm::Args),
+    Show(show::Args),
     Stat(stat::Args),
     Tag(tag::Args),
     #[command(visible_alias = "unmount")]
@@ -123,6 +126,8 @@ fn run(command: Command, app: &App) -> Result<(), CliError> {
         Command::Ls(args) => app.block_on(ls::run(&args, app)),
         Command::Mv(args) => app.block_on(mv::run(&args, app)),
         Command::Rm(args) => app.block_on(rm::run(&args, app)),
+        Command::Diff(args) => app.block_on(diff::run(&args, app)),
+        Command::Show(args) => app.block_on(show::run(&args, app)),
         Command::Stat(args) => app.block_on(stat::run(&args, app)),
         Command::Tag(args) => app.block_on(tag::run(&args, app)),
         Command::Umount(args) => umount::run(&args, app),

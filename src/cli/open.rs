@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::meta::{Index, IndexOptions};
 use crate::repo::refs::{Outcome, forget_settled, settle_attempts};
 use crate::repo::{Repository, Services, Snapshot};
-use crate::store::Store;
+use crate::store::{S3Options, Store, StoreOptions};
 use crate::types::{Address, OsRandom, RepoPath, RepoUrl, SystemClock};
 
 use super::app::App;
@@ -27,15 +27,19 @@ pub(super) enum Access {
     Write,
 }
 
-/// The store at `url`; no request is made.
+/// The store at `url`, as the settings say; a bucket is not asked anything yet.
 ///
 /// # Errors
 /// Settings that make no sense for it, a folder that does not exist.
-pub(super) async fn store(url: &RepoUrl, _config: &Config) -> Result<Arc<dyn Store>, CliError> {
-    match url {
-        RepoUrl::Local(path) => Ok(Arc::new(crate::store::LocalStore::open(path).explain(url)?)),
-        RepoUrl::S3 { .. } => Err(CliError::failed("S3 is not there yet")),
-    }
+pub(super) async fn store(url: &RepoUrl, config: &Config) -> Result<Arc<dyn Store>, CliError> {
+    let s3 = S3Options {
+        endpoint_url: config.text(Setting::EndpointUrl),
+        region: config.text(Setting::Region),
+        profile: config.text(Setting::AwsProfile),
+        ca_bundle: config.path(Setting::CaBundle),
+        ..S3Options::default()
+    };
+    crate::store::open(url, &StoreOptions { s3, ..StoreOptions::default() }).await.explain(url)
 }
 
 /// Clock, randomness, index, identity.
