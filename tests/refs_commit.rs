@@ -282,7 +282,6 @@ async fn a_failure_at_any_write_leaves_the_old_head_or_the_new_one() {
 }
 
 #[tokio::test]
-#[ignore = "until the probe has landed"]
 async fn the_store_is_probed_before_the_first_write_of_a_day() {
     let world = world().await;
     let store = Scripted::new(Arc::clone(&world.store) as _);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use atfs::repo::refs::Log;
 use atfs::repo::{InitOptions, RepoError, Repository, layout};
-use atfs::store::{MemoryStore, Store, StoreErrorKind};
+use atfs::store::fault::{Fault, FaultRule, FaultStore};
+use atfs::store::{ListRequest, MemoryStore, Store, StoreErrorKind};
 use atfs::types::{ManualClock, RefKind, Timestamp};
 use refs_common::scripted::{Fate, Scripted};
 use refs_common::*;
@@ -126,4 +127,19 @@ async fn newer_and_damaged_repositories_are_named() {
     assert!(init(&(Arc::clone(&world.store) as _), 5).await.is_err());
     world.put(&layout::format(), good).await;
     assert!(open().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn stores_that_do_not_keep_their_conditions_are_refused_and_left_empty() {
+    for fault in [Fault::IgnoredCondition, Fault::RacyCondition(std::time::Duration::from_millis(1))] {
+        for seed in 0..20 {
+            let memory = Arc::new(MemoryStore::new());
+            let bad = FaultStore::new(Arc::clone(&memory) as _, seed);
+            bad.set_rules([FaultRule::always(fault.clone())]);
+            let result = init(&(Arc::new(bad) as _), seed).await;
+            assert!(matches!(result, Err(RepoError::UnsafeStore(_))), "{fault:?} {seed}: {result:?}");
+            let left = memory.list(&ListRequest::all("")).await.unwrap();
+            assert_eq!(left.objects, [], "{fault:?} {seed}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong in the engine. Each variant names the thing concerned; the command line adds the next command.
 
 use crate::format::FormatError;
-use crate::store::StoreError;
+use crate::store::{ProbeFailure, StoreError};
 use crate::types::{CommitId, PathError, RefKind, RefName, RepoPath};
 
 use super::refs::Attempt;
@@ -169,13 +169,8 @@ pub enum RepoError {
         seconds: u64,
     },
     /// The store must not be written to.
-    #[error("{store} cannot hold a repository: {reason}")]
-    UnsafeStore {
-        /// The store.
-        store: String,
-        /// What the probe saw.
-        reason: String,
-    },
+    #[error("no repository can be kept here: {0}")]
+    UnsafeStore(ProbeFailure),
     /// Local files.
     #[error("{action} {path}: {source}")]
     Local {

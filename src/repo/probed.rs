@@ -3,7 +3,7 @@
 //! Conditions can stop working later (versioning switched on in the bucket, another server behind the endpoint), so
 //! the probe is made again by each machine for each store and day.
 
-use crate::store::Store;
+use crate::store::{ProbeFailure, Store, probe};
 use crate::types::Timestamp;
 
 use super::refs::Notebook;
@@ -37,9 +37,16 @@ pub(super) async fn probe_now(
     services: &Services,
     notebook: &dyn Notebook,
 ) -> Result<(), RepoError> {
-    // The probe itself lands with the stores.
-    notebook.set_probed(&store.describe(), services.clock.now()).await;
-    Ok(())
+    match probe(store, &*services.random).await {
+        Ok(report) => {
+            tracing::debug!(store = %store.describe(), ?report, "the store keeps its conditions");
+            notebook.set_probed(&store.describe(), services.clock.now()).await;
+            Ok(())
+        }
+        // Nothing was learnt about its conditions: it failed as any request can.
+        Err(ProbeFailure::Store { source, .. }) => Err(source.into()),
+        Err(failure) => Err(RepoError::UnsafeStore(failure)),
+    }
 }
 
 #[cfg(test)]
