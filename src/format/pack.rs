@@ -52,6 +52,11 @@ impl PackBuilder {
         Location { pack: self.index.pack, offset, len }
     }
 
+    /// The pack's id.
+    pub fn id(&self) -> PackId {
+        self.index.pack
+    }
+
     /// Bytes so far, without the index.
     pub fn len(&self) -> u64 {
         self.bytes.len() as u64

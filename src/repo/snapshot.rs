@@ -47,6 +47,11 @@ impl Snapshot {
         &self.stored.commit
     }
 
+    /// The tree.
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
     /// The repository.
     pub fn repository(&self) -> &Repository {
         &self.repository

@@ -108,6 +108,12 @@ impl PackWriter {
         Ok(places)
     }
 
+    /// Where the next blob of this kind will lie: what a run needs to know that refers to itself.
+    pub(in crate::repo) fn next_place(&mut self, kind: PackKind) -> (PackId, u64) {
+        let builder = self.open(kind);
+        (builder.id(), builder.len())
+    }
+
     /// Sends what is left and waits for every upload.
     ///
     /// # Errors

@@ -16,12 +16,13 @@ use futures_util::future::try_join;
 use tokio::sync::OnceCell;
 
 use crate::format::{
-    ChildItem, Counts, FormatError, LeafItem, PackKind, StoredCommit, Totals, TreeKey, TreeNode,
+    ChildItem, CommitPlace, Counts, FormatError, LeafItem, PackKind, StoredCommit, Totals, TreeKey, TreeNode,
 };
 use crate::repo::blobs::{Blobs, Wanted};
 use crate::repo::{Found, RepoError};
 use crate::types::{Location, NodeId, RepoPath, Span};
 
+use super::nodes::BuiltTree;
 use super::scan::Scans;
 
 /// The most that is fetched of the run of interior nodes, from its end, where the upper levels are: all of it up to
@@ -106,6 +107,22 @@ impl Tree {
         self.id
     }
 
+    /// Where the root should lie.
+    pub(super) fn place(&self) -> Location {
+        self.place
+    }
+
+    /// This tree as the result of a change that changed nothing.
+    pub(super) fn as_built(&self) -> BuiltTree {
+        let place = CommitPlace { root: self.place, interior: self.interior };
+        BuiltTree { root: self.id, totals: self.totals, place }
+    }
+
+    /// A node of this tree that was checked in its place before.
+    pub(super) async fn node(&self, id: NodeId, hint: Option<Location>) -> Result<Arc<TreeNode>, RepoError> {
+        self.interior_node(id, hint).await
+    }
+
     /// A child of a node of `level`, checked against what that says of it; `behind` is the last key before the child,
     /// `ahead` are siblings that will be asked for next.
     pub(in crate::repo) async fn child(
@@ -115,16 +132,25 @@ impl Tree {
         behind: Option<&TreeKey>,
         ahead: &[&ChildItem],
     ) -> Result<Arc<TreeNode>, RepoError> {
-        let node = match level {
-            0 | 1 => {
-                let ahead: Vec<_> = ahead.iter().map(|child| Wanted::new(child.id, child.hint)).collect();
-                self.blobs.get_with(Wanted::new(child.id, child.hint), &ahead).await?
-            }
-            _ => self.interior_node(child.id, child.hint).await?,
-        };
-        node.check_as_child(level, child, behind)
-            .map_err(|source| self.blobs.damaged::<TreeNode>(child.id, child.hint, source))?;
+        if level > 1 && child.hint.is_some_and(|at| lies_in(&at, &self.interior)) {
+            // The run of interior nodes comes as a whole.
+            self.interior_node(child.id, child.hint).await?;
+        }
+        let ahead: Vec<_> = ahead.iter().map(|child| Wanted::new(child.id, child.hint)).collect();
+        let node = self.blobs.get_with(Wanted::new(child.id, child.hint), &ahead).await?;
+        self.check(level, child, behind, &node)?;
         Ok(node)
+    }
+
+    fn check(
+        &self,
+        parent: u8,
+        child: &ChildItem,
+        behind: Option<&TreeKey>,
+        node: &TreeNode,
+    ) -> Result<(), RepoError> {
+        node.check_as_child(parent, child, behind)
+            .map_err(|source| self.blobs.damaged::<TreeNode>(child.id, child.hint, source))
     }
 
     /// The entry with this key.
@@ -219,9 +245,7 @@ impl Tree {
                 behind = Some((node.clone(), at - 1));
             }
             let last_behind = behind.as_ref().and_then(|(node, at)| last_key_of_child(node, *at));
-            found
-                .check_as_child(*level, child, last_behind)
-                .map_err(|source| self.blobs.damaged::<TreeNode>(child.id, child.hint, source))?;
+            self.check(*level, child, last_behind, &found)?;
             node = found;
         }
         let leaf = Leaf { node, first_rank };
