@@ -6,15 +6,16 @@
 //! - `blobs`: stored blobs by hash and hint, verified before anyone sees them.
 //! - `tree/`: the one sorted map of a commit: read, range listing, rank and select, edit, diff.
 //! - `content/`: files to chunks to packs, and back.
+//! - `files/`: local files into a tree, and a part of a tree to local files.
 //! - [`Edits`]: what is to change in a tree.
-//! - `change/`: edits made into a commit on a branch that may have moved meanwhile; `add`, `rm`, `mv`, `export`.
+//! - `change/`: edits made into a commit on a branch that may have moved meanwhile; `rm`, `mv`.
 
 pub mod change;
+pub mod files;
 pub mod layout;
 pub mod refs;
 
 mod blobs;
-#[allow(dead_code, unused_imports)] // until `files` uses it
 mod content;
 mod edits;
 mod error;

@@ -14,7 +14,8 @@ mod sink;
 mod writer;
 
 pub(super) use known::Known;
+#[allow(unused_imports)] // the tree's editor
 pub(super) use packer::{PackWriter, WrittenPack};
 pub(super) use read::read;
 pub(super) use sink::{Sink, Stored};
-pub(super) use writer::{Input, Opened, Output, Pipeline, Source, Written};
+pub(super) use writer::{Input, Opened, Output, Pipeline, Source};
