@@ -1,1 +1,158 @@
-//! cache
+//! The SSD cache of file contents: whole files by content, filled piece by piece, bounded in bytes.
+//!
+//! # What must always be true
+//! - **Never wrong bytes.** A piece comes in already verified; a byte counts as there only after the write of it succeeded; a file has
+//!   a name under `files/` only when every byte of it is there, and then only read-only descriptors of it exist.
+//! - **Trouble with the disk is not the reader's.** What cannot be written is served from memory, what cannot be read is
+//!   fetched again; the log says so once a minute.
+//! - **The limit holds** at every moment, by our own count, which runs ahead of the disk.
+//! - **A piece is fetched once**, however many readers wait for it, and a reader who goes away disturbs nobody.
+//! - **The directory is the catalogue.** What exists is found by its name, with no database that could disagree. A scan in the
+//!   background adds up what is there and in which order it was used; `open` waits for it half a second, and goes on without it in
+//!   a directory of millions (until it ends, existing contents are served and new ones are not kept).
+//!
+//! # Who calls whom
+//! [`CachedFile`] (`file`) answers reads; it *claims* pieces (`fetch`), which a [`Pieces`] fetches and an `entry` keeps on
+//! disk, if `room` grants the blocks; `room` holds the accounts and evicts in the order of `order`; `layout` spells every path.
+//! No lock is held over a wait. Locks nest in one order only: pieces under way, then an entry's marks; the accounts
+//! are taken with neither, except that closing an entry reads its marks.
+//!
+//! # What comes later, and where it goes
+//! Slabs of small contents: another kind of slot in `order`. A free-space floor: one more condition in `Room::reserve`, with
+//! `Room::shed` to meet it. Trust after power loss: instead of the boot rule in `layout`. Adoption of committed
+//! files: beside [`Cache::insert`].
+
+mod entry;
+mod error;
+mod fetch;
+mod file;
+mod key;
+mod layout;
+mod order;
+mod pieces;
+mod recent;
+mod room;
+mod spans;
+mod stats;
+mod trouble;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub use error::CacheError;
+pub use file::{CachedFile, Filled};
+pub use key::ContentKey;
+pub use pieces::{FetchError, MAX_PIECE_BYTES, Pieces};
+pub use stats::CacheStats;
+
+use file::Pin;
+use key::EntryKey;
+use layout::Layout;
+use recent::Recent;
+use room::Room;
+use stats::Counters;
+
+/// How long [`Cache::open`] waits for the scan: long enough for some 100,000 entries, short enough to go unnoticed.
+const SCAN_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How the cache is to behave.
+#[derive(Debug, Clone)]
+pub struct CacheOptions {
+    /// What the contents may take on disk, in bytes, the file system's own structures for them included. With less
+    /// than a piece nothing is kept.
+    pub limit_bytes: u64,
+}
+
+/// The cache of one directory, which no other process serves meanwhile.
+pub struct Cache {
+    room: Arc<Room>,
+    recent: Recent,
+    scan: Scan,
+}
+
+/// The thread that reads the directory.
+struct Scan {
+    stop: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Cache {
+    /// Opens or makes the cache in `dir`.
+    ///
+    /// # Errors
+    /// [`CacheError::InUse`] when another process has it; [`CacheError::Dir`] when it cannot be made, locked or written.
+    pub fn open(dir: &Path, options: &CacheOptions) -> Result<Arc<Self>, CacheError> {
+        let room = Arc::new(Room::new(Layout::open(dir)?, options.limit_bytes));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::Builder::new().name("atfs-cache-scan".into()).spawn({
+            let (room, stop) = (Arc::clone(&room), Arc::clone(&stop));
+            move || room.scan(|| stop.load(Ordering::Relaxed))
+        });
+        let thread = thread.map_err(|e| CacheError::dir("start a thread to read", dir, e))?;
+        room.wait_for_scan(SCAN_PATIENCE);
+        let scan = Scan { stop, thread: Mutex::new(Some(thread)) };
+        Ok(Arc::new(Self { room, recent: Recent::default(), scan }))
+    }
+
+    /// Opens the content `key` of `size` bytes; what of it is not on disk is fetched by `pieces` when it is read. Opens a
+    /// file, and never waits for the network.
+    pub fn file(self: &Arc<Self>, key: ContentKey, size: u64, pieces: Arc<dyn Pieces>) -> CachedFile {
+        CachedFile::new(self.pin(EntryKey { content: key, size }), pieces)
+    }
+
+    /// Puts in a content that is at hand, verified: a neighbour in a pack that was fetched for another file. `true` if it is on
+    /// disk now, all of it. Writes, so not for a thread that must not wait for the disk.
+    pub fn insert(self: &Arc<Self>, key: ContentKey, bytes: &Bytes) -> bool {
+        let size = bytes.len() as u64;
+        let pin = self.pin(EntryKey { content: key, size });
+        pin.entry().is_whole() || pin.entry().in_flight.land(&pin, 0..size, bytes)
+    }
+
+    /// Whether all of a content is on disk. A hint: it may be evicted before it is opened.
+    pub fn contains(self: &Arc<Self>, key: ContentKey, size: u64) -> bool {
+        self.pin(EntryKey { content: key, size }).entry().is_whole()
+    }
+
+    /// The counters, now.
+    pub fn stats(&self) -> CacheStats {
+        self.room.stats()
+    }
+
+    /// Waits until the directory has been read, however long that takes: until then nothing new is kept.
+    pub fn wait_until_ready(&self) {
+        let thread = self.scan.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    fn pin(self: &Arc<Self>, key: EntryKey) -> Pin {
+        let pin = Pin::new(Arc::clone(self), self.room.pin(key));
+        pin.entry().open(&self.room);
+        pin
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.room.counters
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        // The lock is given back only when nobody uses the directory any more.
+        self.scan.stop.store(true, Ordering::Relaxed);
+        self.wait_until_ready();
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("dir", &self.room.layout.dir()).finish()
+    }
+}

@@ -1,0 +1,181 @@
+//! Fetch once, however many readers.
+//!
+//! A reader who misses a piece *claims* it: the first claim starts the fetch, later ones wait for the same answer. The
+//! fetch runs in a task of its own, so a reader who goes away takes nothing from the others. A claim looks at the
+//! marks on disk, the pieces not kept, and the fetches under way, in that order and under one lock; a fetch takes itself off
+//! that list only after its bytes are in one of the other two places. So no piece is fetched twice that could be had once.
+//! A failed fetch takes itself off before anybody hears of it: whoever reads next starts a new one.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use tokio::sync::oneshot;
+
+use super::file::Pin;
+use super::stats::Counters;
+use super::{FetchError, Pieces};
+
+/// A piece in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Fetched {
+    pub(super) bytes: Bytes,
+    /// Whether it is on disk as well.
+    pub(super) kept: bool,
+}
+
+type Answer = Result<Fetched, FetchError>;
+
+/// The pieces of one entry that are under way.
+#[derive(Debug, Default)]
+pub(super) struct InFlight(Mutex<HashMap<(u64, u64), Ticket>>);
+
+/// A piece under way, to wait for.
+#[derive(Debug, Clone)]
+pub(super) struct Ticket {
+    answer: Shared<oneshot::Receiver<Answer>>,
+    /// Whose fetcher runs it.
+    fetcher: FetcherId,
+}
+
+/// Tells fetchers of the same content apart: they may be of different repositories, of which one cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FetcherId(usize);
+
+impl FetcherId {
+    /// No fetcher: the piece was at hand.
+    const NONE: Self = Self(0);
+
+    pub(super) fn of(pieces: &Arc<dyn Pieces>) -> Self {
+        Self(Arc::as_ptr(pieces).cast::<()>() as usize)
+    }
+}
+
+impl Ticket {
+    /// The answer, when it is there.
+    pub(super) async fn wait(&self) -> Answer {
+        let ended = |_| FetchError::new("the fetch ended without an answer");
+        self.answer.clone().await.map_err(ended).flatten()
+    }
+
+    /// Whether `fetcher` runs it.
+    pub(super) fn is_by(&self, fetcher: FetcherId) -> bool {
+        self.fetcher == fetcher
+    }
+}
+
+/// How a piece is to be had.
+pub(super) enum Claim {
+    /// It is on disk now.
+    OnDisk,
+    /// It is in memory.
+    InMemory(Bytes),
+    /// Somebody fetches it; since this claim, if there was nobody.
+    UnderWay(Ticket),
+}
+
+impl InFlight {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(u64, u64), Ticket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims `piece` of the entry of `pin` for a reader who would fetch it with `pieces`.
+    pub(super) fn claim(&self, pin: &Pin, piece: Range<u64>, pieces: &Arc<dyn Pieces>) -> Claim {
+        let (landing, ticket) = match self.begin(pin, piece, FetcherId::of(pieces)) {
+            Ok(begun) => begun,
+            Err(claim) => return claim,
+        };
+        let pieces = Arc::clone(pieces);
+        // Not under the lock: a runtime that is shutting down drops the task here and now, and it takes the lock.
+        tokio::spawn(async move {
+            let answer = landing.fetch(&*pieces).await;
+            landing.end(answer);
+        });
+        Claim::UnderWay(ticket)
+    }
+
+    /// Puts in a piece that is at hand. `true` if it is on disk now.
+    pub(super) fn land(&self, pin: &Pin, piece: Range<u64>, bytes: &Bytes) -> bool {
+        match self.begin(pin, piece, FetcherId::NONE) {
+            Ok((landing, _)) => {
+                let kept = landing.store(bytes);
+                landing.end(Ok(Fetched { bytes: bytes.clone(), kept }));
+                kept
+            }
+            Err(claim) => matches!(claim, Claim::OnDisk),
+        }
+    }
+
+    /// Makes the caller the one who brings `piece`, unless it need not be brought.
+    fn begin(&self, pin: &Pin, piece: Range<u64>, fetcher: FetcherId) -> Result<(Landing, Ticket), Claim> {
+        let mut under_way = self.lock();
+        if pin.entry().reach(piece.start).is_some_and(|end| end >= piece.end) {
+            return Err(Claim::OnDisk);
+        }
+        if let Some(bytes) = pin.cache().recent.get(&pin.entry().key, &piece) {
+            return Err(Claim::InMemory(bytes));
+        }
+        if let Some(ticket) = under_way.get(&(piece.start, piece.end)) {
+            return Err(Claim::UnderWay(ticket.clone()));
+        }
+        let (answer_to, answer) = oneshot::channel();
+        let ticket = Ticket { answer: answer.shared(), fetcher };
+        under_way.insert((piece.start, piece.end), ticket.clone());
+        drop(under_way);
+        Ok((Landing { pin: pin.clone(), piece, answer_to: Some(answer_to) }, ticket))
+    }
+}
+
+/// A piece under way, which keeps its entry open and takes itself off the list however it ends.
+struct Landing {
+    pin: Pin,
+    piece: Range<u64>,
+    answer_to: Option<oneshot::Sender<Answer>>,
+}
+
+impl Landing {
+    async fn fetch(&self, pieces: &dyn Pieces) -> Answer {
+        let bytes = pieces.fetch(self.piece.clone()).await?;
+        let wanted = self.piece.end - self.piece.start;
+        if bytes.len() as u64 != wanted {
+            let error = format!("a piece of {wanted} bytes came with {}", bytes.len());
+            return Err(FetchError::new(error));
+        }
+        let counters = self.pin.cache().counters();
+        Counters::add(&counters.pieces_fetched, 1);
+        Counters::add(&counters.bytes_fetched, wanted);
+        let store = {
+            let (pin, piece, bytes) = (self.pin.clone(), self.piece.clone(), bytes.clone());
+            move || pin.entry().store(&pin.cache().room, &piece, &bytes)
+        };
+        let kept = tokio::task::spawn_blocking(store).await.unwrap_or(false);
+        if !kept {
+            Counters::add(&counters.pieces_not_kept, 1);
+            self.pin.cache().recent.put(self.pin.entry().key, self.piece.clone(), &bytes);
+        }
+        Ok(Fetched { bytes, kept })
+    }
+
+    fn store(&self, bytes: &Bytes) -> bool {
+        self.pin.entry().store(&self.pin.cache().room, &self.piece, bytes)
+    }
+
+    /// Tells those who wait, after which nobody can come to wait for this fetch any more.
+    fn end(mut self, answer: Answer) {
+        let answer_to = self.answer_to.take();
+        drop(self);
+        if let Some(answer_to) = answer_to {
+            // Nobody may be waiting any more.
+            let _ = answer_to.send(answer);
+        }
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.pin.entry().in_flight.lock().remove(&(self.piece.start, self.piece.end));
+    }
+}

@@ -1,0 +1,183 @@
+//! Which entries go first: the idle ones (nobody has them open) in the order in which they were last closed.
+//!
+//! moka keeps the order and the weights, under its LRU policy (the default, TinyLFU, refuses newcomers).
+//! It decides *which* entry goes, never *whether*: that is [`super::room`]'s, by its own exact count. An open entry is
+//! taken out and put back when it is closed, so a read costs nothing here, and what is open cannot be chosen.
+//! moka has no "evict until", so [`Order::shrink_to`] puts a weight on the scale for a moment and takes it off again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::key::EntryKey;
+use super::spans::Spans;
+
+/// An entry that nobody has open.
+#[derive(Debug, Clone)]
+pub(super) struct Idle {
+    /// What it takes on disk, in blocks.
+    pub(super) blocks: u64,
+    /// What there is of it.
+    pub(super) extent: Extent,
+}
+
+/// How much of an entry is on disk.
+#[derive(Debug, Clone)]
+pub(super) enum Extent {
+    /// All of it, under its name.
+    Complete,
+    /// Some of it, under a number, for as long as this process lives.
+    Partial(Arc<Partial>),
+}
+
+/// A partial file between two openings.
+#[derive(Debug)]
+pub(super) struct Partial {
+    pub(super) number: u64,
+    pub(super) spans: Spans,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Slot {
+    Entry(EntryKey),
+    /// One of the weights of [`Order::shrink_to`].
+    Weight(u64),
+}
+
+/// The idle entries. Not for several threads at once: [`super::room`] calls it under its lock.
+pub(super) struct Order {
+    cache: Cache<Slot, Idle>,
+    capacity: u64,
+    evicted: Arc<Mutex<Vec<(EntryKey, Idle)>>>,
+}
+
+/// moka's weights are 32 bits: in blocks of 4 KiB that is 16 TiB.
+const MAX_WEIGHT: u64 = u32::MAX as u64;
+
+impl Order {
+    /// An empty order that holds at most `capacity` blocks.
+    pub(super) fn new(capacity: u64) -> Self {
+        let evicted = Arc::new(Mutex::new(Vec::new()));
+        let cache = Cache::builder()
+            .max_capacity(capacity)
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|_: &Slot, idle: &Idle| idle.blocks.min(MAX_WEIGHT) as u32)
+            .eviction_listener({
+                let evicted = Arc::clone(&evicted);
+                move |slot, idle, cause| {
+                    if let (Slot::Entry(key), RemovalCause::Size) = (&*slot, cause) {
+                        evicted.lock().unwrap_or_else(PoisonError::into_inner).push((*key, idle));
+                    }
+                }
+            })
+            .build();
+        Self { cache, capacity, evicted }
+    }
+
+    /// Adds an entry as the most recently used one. Returns what moka threw out for it: itself, if it is larger than
+    /// all the room there is, or older ones.
+    #[must_use]
+    pub(super) fn insert(&self, key: EntryKey, idle: Idle) -> Vec<(EntryKey, Idle)> {
+        self.cache.insert(Slot::Entry(key), idle);
+        self.thrown_out()
+    }
+
+    /// Takes an entry out, to be opened.
+    pub(super) fn take(&self, key: &EntryKey) -> Option<Idle> {
+        self.cache.remove(&Slot::Entry(*key))
+    }
+
+    /// Whether the entry is here.
+    pub(super) fn contains(&self, key: &EntryKey) -> bool {
+        self.cache.contains_key(&Slot::Entry(*key))
+    }
+
+    /// Takes out the least recently used entries until those left weigh at most `blocks`.
+    #[must_use]
+    pub(super) fn shrink_to(&self, blocks: u64) -> Vec<(EntryKey, Idle)> {
+        let mut weight = self.capacity.saturating_sub(blocks);
+        let mut slots = Vec::new();
+        while weight > 0 {
+            let slot = Slot::Weight(weight);
+            self.cache.insert(slot.clone(), Idle { blocks: weight, extent: Extent::Complete });
+            slots.push(slot);
+            weight -= weight.min(MAX_WEIGHT);
+        }
+        let mut before = u64::MAX;
+        loop {
+            self.cache.run_pending_tasks();
+            let now = self.cache.weighted_size();
+            // One call stops after some hundred entries or 100 ms.
+            if now <= self.capacity || now >= before {
+                break;
+            }
+            before = now;
+        }
+        for slot in &slots {
+            self.cache.invalidate(slot);
+        }
+        self.cache.run_pending_tasks();
+        self.thrown_out()
+    }
+
+    fn thrown_out(&self) -> Vec<(EntryKey, Idle)> {
+        std::mem::take(&mut self.evicted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::ContentKey;
+
+    fn key(i: u32) -> EntryKey {
+        let mut identity = [0; 32];
+        identity[..4].copy_from_slice(&i.to_le_bytes());
+        EntryKey { content: ContentKey::shared(identity), size: 0 }
+    }
+
+    fn idle(blocks: u64) -> Idle {
+        Idle { blocks, extent: Extent::Complete }
+    }
+
+    fn keys(evicted: Vec<(EntryKey, Idle)>) -> Vec<EntryKey> {
+        evicted.into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn the_least_recently_closed_goes_first_and_no_more_than_needed() {
+        let order = Order::new(100);
+        for i in 0..10 {
+            assert!(order.insert(key(i), idle(10)).is_empty());
+        }
+        // Opened and closed again: now the most recent.
+        assert_eq!(order.take(&key(0)).map(|idle| idle.blocks), Some(10));
+        assert!(order.take(&key(0)).is_none());
+        assert!(order.insert(key(0), idle(10)).is_empty());
+        assert!(order.shrink_to(100).is_empty());
+        assert_eq!(keys(order.shrink_to(75)), [key(1), key(2), key(3)]);
+        assert!(order.shrink_to(75).is_empty());
+        assert!(order.contains(&key(0)) && !order.contains(&key(1)));
+        assert_eq!(keys(order.shrink_to(0)).len(), 7);
+        assert!(order.shrink_to(0).is_empty());
+    }
+
+    #[test]
+    fn thousands_go_in_one_call_in_order() {
+        let order = Order::new(1 << 40);
+        for i in 0..5000 {
+            let _ = order.insert(key(i), idle(3));
+        }
+        assert_eq!(keys(order.shrink_to(3)), (0..4999).map(key).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_entry_larger_than_the_room_comes_straight_back() {
+        let order = Order::new(100);
+        let mut back = order.insert(key(1), idle(101));
+        back.extend(order.shrink_to(100));
+        assert_eq!(keys(back), [key(1)]);
+    }
+}

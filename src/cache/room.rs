@@ -1,0 +1,369 @@
+//! Room on disk: who has how much of it, and the law that the limit holds.
+//!
+//! Everything the cache holds is in one of these sums, in blocks of 4 KiB, and a block is counted before it is written
+//! and until after it is deleted:
+//!
+//! - **open**: entries that somebody has open; they are never evicted.
+//! - **idle**: the others, in [`Order`].
+//! - **dying**: evicted, the file not yet deleted.
+//! - **stuck**: could not be deleted.
+//!
+//! [`Room::reserve`] grants a piece its blocks only while the sum stays within the limit, and evicts idle entries until it
+//! does. When all that is left is open, it refuses: the piece is served and not kept. That is also the right answer to a
+//! file larger than the cache, read from end to end again and again: a part of it stays, where LRU would keep nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::entry::Entry;
+use super::key::EntryKey;
+use super::layout::Layout;
+use super::order::{Extent, Idle, Order};
+use super::stats::{CacheStats, Counters};
+use super::trouble::Trouble;
+
+/// The unit of accounts: the block of ext4 and xfs, below which no file takes less.
+pub(super) const BLOCK_BYTES: u64 = 4096;
+
+/// The part of the limit left to what the file system itself needs for the files: inodes, directories, extents.
+const OVERHEAD_PART: u64 = 256;
+
+/// How long a piece waits for other threads' deletions before it is served without being kept.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many scanned entries are added under one hold of the lock: some milliseconds.
+const SCAN_BATCH: usize = 1000;
+
+/// Blocks that `range` touches.
+pub(super) fn blocks_of(range: &Range<u64>) -> u64 {
+    if range.is_empty() { 0 } else { range.end.div_ceil(BLOCK_BYTES) - range.start / BLOCK_BYTES }
+}
+
+/// What is known of an entry's files when it is opened.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// That there are these.
+    Idle(Idle),
+    /// That there are none.
+    Nothing,
+    /// The directory has not been read yet: there may be a complete file.
+    Unknown,
+}
+
+/// The accounts, the open entries, and the idle ones.
+pub(super) struct Room {
+    pub(super) layout: Layout,
+    pub(super) counters: Counters,
+    pub(super) trouble: Trouble,
+    limit_bytes: u64,
+    /// The limit, less the file system's own part.
+    limit: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    open: HashMap<EntryKey, Open>,
+    order: Order,
+    open_blocks: u64,
+    idle_blocks: u64,
+    dying_blocks: u64,
+    stuck_blocks: u64,
+    scan: Scan,
+}
+
+/// An open entry: how many have it open, and its blocks.
+struct Open {
+    entry: Arc<Entry>,
+    pins: usize,
+    blocks: u64,
+}
+
+enum Scan {
+    /// The directory is being read; complete files deleted meanwhile must not be added when the scan comes to them.
+    Running {
+        deleted: HashSet<EntryKey>,
+    },
+    Done,
+    /// The directory cannot be read, so what it holds is unknown and nothing is added to it.
+    Failed,
+}
+
+impl Room {
+    pub(super) fn new(layout: Layout, limit_bytes: u64) -> Self {
+        let limit = (limit_bytes - limit_bytes / OVERHEAD_PART) / BLOCK_BYTES;
+        let state = State {
+            open: HashMap::new(),
+            order: Order::new(limit),
+            open_blocks: 0,
+            idle_blocks: 0,
+            dying_blocks: 0,
+            stuck_blocks: 0,
+            scan: Scan::Running { deleted: HashSet::new() },
+        };
+        Self {
+            layout,
+            counters: Counters::default(),
+            trouble: Trouble::default(),
+            limit_bytes,
+            limit,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens an entry: it is not evicted until [`Room::unpin`] was called as often as this.
+    pub(super) fn pin(&self, key: EntryKey) -> Arc<Entry> {
+        let mut state = self.lock();
+        if let Some(open) = state.open.get_mut(&key) {
+            open.pins += 1;
+            return Arc::clone(&open.entry);
+        }
+        let (blocks, known) = match state.order.take(&key) {
+            Some(idle) => (idle.blocks, Known::Idle(idle)),
+            None if matches!(state.scan, Scan::Done) => (0, Known::Nothing),
+            None => (0, Known::Unknown),
+        };
+        state.idle_blocks -= blocks;
+        state.open_blocks += blocks;
+        let entry = Arc::new(Entry::new(key, known));
+        state.open.insert(key, Open { entry: Arc::clone(&entry), pins: 1, blocks });
+        entry
+    }
+
+    /// Notes one more opening of an entry that is open.
+    pub(super) fn pin_again(&self, key: &EntryKey) {
+        if let Some(open) = self.lock().open.get_mut(key) {
+            open.pins += 1;
+        }
+    }
+
+    /// Closes an entry; the last one makes it idle, and the most recently used.
+    pub(super) fn unpin(&self, key: &EntryKey) {
+        let mut state = self.lock();
+        let Some(open) = state.open.get_mut(key) else { return };
+        open.pins -= 1;
+        if open.pins > 0 {
+            return;
+        }
+        let Some(Open { entry, blocks, .. }) = state.open.remove(key) else { return };
+        state.open_blocks -= blocks;
+        let evicted = match entry.close() {
+            Some(extent) => {
+                state.idle_blocks += blocks;
+                let evicted = state.order.insert(*key, Idle { blocks, extent });
+                state.die(&evicted);
+                evicted
+            }
+            // Nothing is on disk, or what is cannot be used nor deleted.
+            None => {
+                state.stuck_blocks += blocks;
+                Vec::new()
+            }
+        };
+        drop(state);
+        self.bury(evicted);
+        // Its descriptor is closed here, outside the lock.
+        drop(entry);
+    }
+
+    /// Reserves `blocks` more for an open entry, evicting what must go for it. `false`: there is no room, keep nothing.
+    /// Deletes files, so it may take its time.
+    pub(super) fn reserve(&self, key: &EntryKey, blocks: u64) -> bool {
+        let give_up = Instant::now() + PATIENCE;
+        let mut state = self.lock();
+        loop {
+            if !matches!(state.scan, Scan::Done) {
+                return false;
+            }
+            let kept = state.open_blocks + state.stuck_blocks + blocks;
+            if kept > self.limit {
+                return false;
+            }
+            let for_idle = self.limit - kept;
+            if state.idle_blocks > for_idle {
+                let mut evicted = state.order.shrink_to(for_idle);
+                if evicted.is_empty() {
+                    // Weights of more than 16 TiB are cut off in moka; the accounts are not.
+                    evicted = state.order.shrink_to(0);
+                    if evicted.is_empty() {
+                        return false;
+                    }
+                }
+                state.die(&evicted);
+                drop(state);
+                self.bury(evicted);
+                state = self.lock();
+                continue;
+            }
+            if state.idle_blocks + state.dying_blocks <= for_idle {
+                let Some(open) = state.open.get_mut(key) else { return false };
+                open.blocks += blocks;
+                state.open_blocks += blocks;
+                return true;
+            }
+            // Another thread is deleting.
+            let Some(wait) = give_up.checked_duration_since(Instant::now()) else { return false };
+            state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Evicts idle entries of at least `blocks`, or all there are: the disk is full, whatever the limit says.
+    pub(super) fn shed(&self, blocks: u64) {
+        let mut state = self.lock();
+        let evicted = state.order.shrink_to(state.idle_blocks.saturating_sub(blocks));
+        state.die(&evicted);
+        drop(state);
+        self.bury(evicted);
+    }
+
+    /// Counts `blocks` that an open entry was found to have.
+    pub(super) fn charge(&self, key: &EntryKey, blocks: u64) {
+        let mut state = self.lock();
+        if let Some(open) = state.open.get_mut(key) {
+            open.blocks += blocks;
+            state.open_blocks += blocks;
+        }
+    }
+
+    /// Gives back blocks of an open entry that were not written, or are deleted.
+    pub(super) fn release(&self, key: &EntryKey, blocks: u64) {
+        let mut state = self.lock();
+        if let Some(open) = state.open.get_mut(key) {
+            open.blocks -= blocks;
+            state.open_blocks -= blocks;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Deletes what is on disk of an open entry that cannot be used any more. What cannot be deleted stays counted.
+    pub(super) fn discard(&self, key: &EntryKey, gone: &Idle) {
+        if self.delete(key, &gone.extent) {
+            self.release(key, gone.blocks);
+        }
+    }
+
+    /// Deletes evicted files and takes them off the accounts. Not under the lock: deleting 100 GB takes ext4 seconds.
+    fn bury(&self, evicted: Vec<(EntryKey, Idle)>) {
+        if evicted.is_empty() {
+            return;
+        }
+        Counters::add(&self.counters.evictions, evicted.len() as u64);
+        for (key, idle) in evicted {
+            // Should somebody have fetched the same content anew in this moment, his file loses its name: he
+            // reads on, and the next reader fetches again.
+            let deleted = self.delete(&key, &idle.extent);
+            let mut state = self.lock();
+            state.dying_blocks -= idle.blocks;
+            if !deleted {
+                state.stuck_blocks += idle.blocks;
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    fn delete(&self, key: &EntryKey, extent: &Extent) -> bool {
+        let result = match extent {
+            Extent::Complete => {
+                if let Scan::Running { deleted } = &mut self.lock().scan {
+                    deleted.insert(*key);
+                }
+                self.layout.delete_complete(key)
+            }
+            Extent::Partial(partial) => self.layout.delete_partial(partial.number),
+        };
+        if let Err(error) = &result {
+            self.report("delete", key, error);
+        }
+        result.is_ok()
+    }
+
+    /// Reads the directory, so that its contents are counted and can be evicted, oldest use first. Until it has ended
+    /// existing contents are found and served, and nothing new is kept.
+    pub(super) fn scan(&self, stop: impl Fn() -> bool) {
+        let mut found: Vec<(SystemTime, EntryKey)> = Vec::new();
+        let read = self
+            .layout
+            .delete_discarded()
+            .and_then(|()| self.layout.scan(&stop, |key, used| found.push((used, key))));
+        if let Err(error) = &read {
+            self.report("read the directory", self.layout.dir().display(), error);
+        }
+        found.sort_unstable();
+        for batch in found.chunks(SCAN_BATCH) {
+            if stop() {
+                return;
+            }
+            let evicted = self.lock().add_scanned(batch);
+            self.bury(evicted);
+        }
+        let evicted = self.lock().end_scan(read.is_ok(), self.limit);
+        self.bury(evicted);
+        self.changed.notify_all();
+    }
+
+    /// Waits until the scan has ended, but not longer than `patience`.
+    pub(super) fn wait_for_scan(&self, patience: Duration) {
+        let running = |state: &mut State| matches!(state.scan, Scan::Running { .. });
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, running);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The counters and the accounts.
+    pub(super) fn stats(&self) -> CacheStats {
+        let state = self.lock();
+        let all = state.open_blocks + state.idle_blocks + state.dying_blocks + state.stuck_blocks;
+        CacheStats {
+            bytes_on_disk: all * BLOCK_BYTES,
+            bytes_open: state.open_blocks * BLOCK_BYTES,
+            bytes_limit: self.limit_bytes,
+            entries_open: state.open.len() as u64,
+            ..self.counters.snapshot()
+        }
+    }
+
+    /// Says that the disk refuses something.
+    pub(super) fn report(&self, action: &str, what: impl std::fmt::Display, error: &io::Error) {
+        self.trouble.report(&self.counters, action, what, error);
+    }
+}
+
+impl State {
+    /// Takes evicted entries off the idle account until they are deleted.
+    fn die(&mut self, evicted: &[(EntryKey, Idle)]) {
+        let blocks: u64 = evicted.iter().map(|(_, idle)| idle.blocks).sum();
+        self.idle_blocks -= blocks;
+        self.dying_blocks += blocks;
+    }
+
+    fn add_scanned(&mut self, batch: &[(SystemTime, EntryKey)]) -> Vec<(EntryKey, Idle)> {
+        let mut evicted = Vec::new();
+        for (_, key) in batch {
+            let deleted = matches!(&self.scan, Scan::Running { deleted } if deleted.contains(key));
+            if deleted || self.open.contains_key(key) || self.order.contains(key) {
+                continue;
+            }
+            let blocks = blocks_of(&(0..key.size));
+            self.idle_blocks += blocks;
+            evicted.extend(self.order.insert(*key, Idle { blocks, extent: Extent::Complete }));
+        }
+        self.die(&evicted);
+        evicted
+    }
+
+    fn end_scan(&mut self, read: bool, limit: u64) -> Vec<(EntryKey, Idle)> {
+        self.scan = if read { Scan::Done } else { Scan::Failed };
+        // The limit may be lower than it was for the process before.
+        let evicted = self.order.shrink_to(limit.saturating_sub(self.open_blocks));
+        self.die(&evicted);
+        evicted
+    }
+}

@@ -1,0 +1,83 @@
+//! Which bytes of a file are there: a set of ranges, merged where they touch.
+//!
+//! Ranges of bytes, not numbers of pieces: what is on disk can be answered without knowing how the file is cut, so
+//! a cached range is read without fetching a manifest, and a sequential fill is one range however long the file.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Disjoint, non-empty ranges that do not touch each other: start to end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Spans(BTreeMap<u64, u64>);
+
+impl Spans {
+    /// The set that holds `range` alone.
+    pub(super) fn of(range: Range<u64>) -> Self {
+        let mut spans = Self::default();
+        spans.insert(range);
+        spans
+    }
+
+    /// Adds `range`.
+    pub(super) fn insert(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let Range { mut start, mut end } = range;
+        // Every span that overlaps or touches begins at or before our end and ends at or behind our start.
+        while let Some((&s, &e)) = self.0.range(..=end).next_back()
+            && e >= start
+        {
+            self.0.remove(&s);
+            start = start.min(s);
+            end = end.max(e);
+        }
+        self.0.insert(start, end);
+    }
+
+    /// How far the bytes from `offset` on are there: the end of its span; `None` when `offset` itself is not.
+    pub(super) fn reach(&self, offset: u64) -> Option<u64> {
+        self.0.range(..=offset).next_back().map(|(_, &end)| end).filter(|&end| end > offset)
+    }
+
+    /// Whether every byte of `range` is there; an empty range is.
+    pub(super) fn covers(&self, range: &Range<u64>) -> bool {
+        range.is_empty() || self.reach(range.start).is_some_and(|end| end >= range.end)
+    }
+
+    /// The first missing byte at or behind `offset`, unless it is at or behind `end`.
+    pub(super) fn first_gap(&self, offset: u64, end: u64) -> Option<u64> {
+        let gap = self.reach(offset).unwrap_or(offset);
+        (gap < end).then_some(gap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn spans_are_a_set_of_bytes(ranges in prop::collection::vec((0..64u64, 0..20u64), 0..20)) {
+            let mut spans = Spans::default();
+            let mut model = [false; 90];
+            for (start, len) in ranges {
+                spans.insert(start..start + len);
+                model[start as usize..(start + len) as usize].fill(true);
+            }
+            let count = |end: u64| model[end as usize..].iter().take_while(|&&there| there).count() as u64;
+            for start in 0..80u64 {
+                let reach = start + count(start);
+                prop_assert_eq!(spans.reach(start), (reach > start).then_some(reach));
+                prop_assert_eq!(spans.first_gap(start, 85), (reach < 85).then_some(reach));
+                for end in start..85 {
+                    prop_assert_eq!(spans.covers(&(start..end)), reach >= end);
+                }
+            }
+            // Merged where they touch: as few ranges as there are runs.
+            let runs = (0..90).filter(|&i| model[i] && (i == 0 || !model[i - 1])).count();
+            prop_assert_eq!(spans.0.len(), runs);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What the cache tests share: contents, and a fetcher that counts, waits and fails on demand.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use atfs::cache::{Cache, CacheOptions, ContentKey, FetchError, Pieces};
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use tokio::sync::Semaphore;
+
+/// Random bytes that `seed` determines.
+pub fn content(seed: u64, size: usize) -> Bytes {
+    let mut bytes = vec![0; size];
+    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes.into()
+}
+
+pub fn key(seed: u64) -> ContentKey {
+    ContentKey::shared(*blake3::hash(&seed.to_le_bytes()).as_bytes())
+}
+
+pub fn open(dir: &Path, limit_bytes: u64) -> Arc<Cache> {
+    let cache = Cache::open(dir, &CacheOptions { limit_bytes }).unwrap();
+    cache.wait_until_ready();
+    cache
+}
+
+/// What everything below `dir` takes on disk, in bytes, as `du` counts it. A file that goes meanwhile counts nothing.
+pub fn disk_usage(dir: &Path) -> u64 {
+    let own = fs::symlink_metadata(dir).map_or(0, |metadata| metadata.blocks() * 512);
+    let Ok(entries) = fs::read_dir(dir) else { return own };
+    own + entries.flatten().map(|entry| disk_usage(&entry.path())).sum::<u64>()
+}
+
+/// The regular files below `dir`.
+pub fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files(&entry.path())),
+            Ok(_) => found.push(entry.path()),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the store said no to {0:?}")]
+pub struct Refused(pub Range<u64>);
+
+/// A content in memory, cut unevenly, that counts what is fetched of it.
+pub struct Source {
+    pub data: Bytes,
+    cuts: Vec<u64>,
+    fetched: Mutex<HashMap<u64, usize>>,
+    /// A fetch takes one permit and keeps it: without permits fetches wait.
+    pub gate: Semaphore,
+    /// How many of the next fetches are refused.
+    pub refuse: AtomicUsize,
+    pub lookups: AtomicUsize,
+}
+
+impl Source {
+    /// Pieces of `piece` bytes, now and then shorter.
+    pub fn new(data: Bytes, piece: u64) -> Arc<Self> {
+        let mut cuts = vec![0];
+        while *cuts.last().unwrap() < data.len() as u64 {
+            let len = if cuts.len() % 3 == 2 { piece / 2 + 1 } else { piece };
+            cuts.push((cuts.last().unwrap() + len).min(data.len() as u64));
+        }
+        Arc::new(Self {
+            data,
+            cuts,
+            fetched: Mutex::default(),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            refuse: AtomicUsize::new(0),
+            lookups: AtomicUsize::new(0),
+        })
+    }
+
+    pub fn size(&self) -> u64 {
+        self.data.len() as u64
+    }
+
+    pub fn pieces(&self) -> usize {
+        self.cuts.len() - 1
+    }
+
+    /// Closes the gate: from now on fetches wait for permits.
+    pub fn close_gate(&self) {
+        self.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// How often each piece was asked for.
+    pub fn fetched(&self) -> HashMap<u64, usize> {
+        self.fetched.lock().unwrap().clone()
+    }
+
+    pub fn fetches(&self) -> usize {
+        self.fetched.lock().unwrap().values().sum()
+    }
+}
+
+#[async_trait]
+impl Pieces for Source {
+    async fn piece_at(&self, offset: u64) -> Result<Range<u64>, FetchError> {
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+        // Somewhere behind an await, as a real one is.
+        tokio::task::yield_now().await;
+        let next = self.cuts.partition_point(|&cut| cut <= offset);
+        Ok(self.cuts[next - 1]..self.cuts[next])
+    }
+
+    async fn fetch(&self, piece: Range<u64>) -> Result<Bytes, FetchError> {
+        *self.fetched.lock().unwrap().entry(piece.start).or_default() += 1;
+        self.gate.acquire().await.unwrap().forget();
+        let refused = self.refuse.try_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if refused.is_ok() {
+            return Err(FetchError::new(Refused(piece)));
+        }
+        Ok(self.data.slice(piece.start as usize..piece.end as usize))
+    }
+}
