@@ -2,8 +2,8 @@
 //!
 //! A reader who misses a piece *claims* it: the first claim starts the fetch, later ones wait for the same answer. The
 //! fetch runs in a task of its own, so a reader who goes away takes nothing from the others. A claim looks at the
-//! marks on disk, the pieces not kept, and the fetches under way, in that order and under one lock; a fetch takes itself off
-//! that list only after its bytes are in one of the other two places. So no piece is fetched twice that could be had once.
+//! marks on disk, the fetches under way, and the pieces not kept, under one lock; a fetch takes itself off its list only
+//! after its bytes are in one of the other two places. So no piece is fetched twice that could be had once.
 //! A failed fetch takes itself off before anybody hears of it: whoever reads next starts a new one.
 
 use std::collections::HashMap;
@@ -16,8 +16,9 @@ use futures_util::future::Shared;
 use tokio::sync::oneshot;
 
 use super::file::Pin;
+use super::recent::Found;
 use super::stats::Counters;
-use super::{FetchError, Pieces};
+use super::{Cache, FetchError, Pieces};
 
 /// A piece in memory.
 #[derive(Debug, Clone)]
@@ -84,14 +85,18 @@ impl InFlight {
 
     /// Claims `piece` of the entry of `pin` for a reader who would fetch it with `pieces`.
     pub(super) fn claim(&self, pin: &Pin, piece: Range<u64>, pieces: &Arc<dyn Pieces>) -> Claim {
-        let (landing, ticket) = match self.begin(pin, piece, FetcherId::of(pieces)) {
+        let begun = match self.begin(pin, piece, FetcherId::of(pieces)) {
             Ok(begun) => begun,
             Err(claim) => return claim,
         };
+        let Begun { landing, ticket, at_hand } = begun;
         let pieces = Arc::clone(pieces);
         // Not under the lock: a runtime that is shutting down drops the task here and now, and it takes the lock.
         tokio::spawn(async move {
-            let answer = landing.fetch(&*pieces).await;
+            let answer = match at_hand {
+                Some(bytes) => Ok(landing.keep(bytes).await),
+                None => landing.fetch(&*pieces).await,
+            };
             landing.end(answer);
         });
         Claim::UnderWay(ticket)
@@ -100,7 +105,7 @@ impl InFlight {
     /// Puts in a piece that is at hand. `true` if it is on disk now.
     pub(super) fn land(&self, pin: &Pin, piece: Range<u64>, bytes: &Bytes) -> bool {
         match self.begin(pin, piece, FetcherId::NONE) {
-            Ok((landing, _)) => {
+            Ok(Begun { landing, .. }) => {
                 let kept = landing.store(bytes);
                 landing.end(Ok(Fetched { bytes: bytes.clone(), kept }));
                 kept
@@ -110,23 +115,35 @@ impl InFlight {
     }
 
     /// Makes the caller the one who brings `piece`, unless it need not be brought.
-    fn begin(&self, pin: &Pin, piece: Range<u64>, fetcher: FetcherId) -> Result<(Landing, Ticket), Claim> {
+    fn begin(&self, pin: &Pin, piece: Range<u64>, fetcher: FetcherId) -> Result<Begun, Claim> {
         let mut under_way = self.lock();
         if pin.entry().reach(piece.start).is_some_and(|end| end >= piece.end) {
             return Err(Claim::OnDisk);
         }
-        if let Some(bytes) = pin.cache().recent.get(&pin.entry().key, &piece) {
-            return Err(Claim::InMemory(bytes));
-        }
         if let Some(ticket) = under_way.get(&(piece.start, piece.end)) {
             return Err(Claim::UnderWay(ticket.clone()));
         }
+        let Cache { recent, room, .. } = pin.cache();
+        let at_hand = match recent.find(&pin.entry().key, &piece, room.freed()) {
+            Some(Found::Held(bytes)) => return Err(Claim::InMemory(bytes)),
+            Some(Found::Taken(bytes)) => Some(bytes),
+            None => None,
+        };
         let (answer_to, answer) = oneshot::channel();
         let ticket = Ticket { answer: answer.shared(), fetcher };
         under_way.insert((piece.start, piece.end), ticket.clone());
         drop(under_way);
-        Ok((Landing { pin: pin.clone(), piece, answer_to: Some(answer_to) }, ticket))
+        let landing = Landing { pin: pin.clone(), piece, answer_to: Some(answer_to) };
+        Ok(Begun { landing, ticket, at_hand })
     }
+}
+
+/// What the one who brings a piece starts with.
+struct Begun {
+    landing: Landing,
+    ticket: Ticket,
+    /// It was fetched before, and there was no room to keep it.
+    at_hand: Option<Bytes>,
 }
 
 /// A piece under way, which keeps its entry open and takes itself off the list however it ends.
@@ -147,16 +164,23 @@ impl Landing {
         let counters = self.pin.cache().counters();
         Counters::add(&counters.pieces_fetched, 1);
         Counters::add(&counters.bytes_fetched, wanted);
+        Ok(self.keep(bytes).await)
+    }
+
+    /// Puts the piece on disk, or among those that are not.
+    async fn keep(&self, bytes: Bytes) -> Fetched {
+        let Cache { recent, room, .. } = self.pin.cache();
+        let freed = room.freed();
         let store = {
             let (pin, piece, bytes) = (self.pin.clone(), self.piece.clone(), bytes.clone());
             move || pin.entry().store(&pin.cache().room, &piece, &bytes)
         };
         let kept = tokio::task::spawn_blocking(store).await.unwrap_or(false);
         if !kept {
-            Counters::add(&counters.pieces_not_kept, 1);
-            self.pin.cache().recent.put(self.pin.entry().key, self.piece.clone(), &bytes);
+            Counters::add(&room.counters.pieces_not_kept, 1);
+            recent.put(self.pin.entry().key, self.piece.clone(), &bytes, freed);
         }
-        Ok(Fetched { bytes, kept })
+        Fetched { bytes, kept }
     }
 
     fn store(&self, bytes: &Bytes) -> bool {

@@ -43,17 +43,20 @@ impl EntryKey {
         format!("{:02x}", self.content.identity[0])
     }
 
-    /// The entry that a file name spells; `None` for any other name.
+    /// The entry that a file name spells; `None` for any other name. A key has one spelling: lower case, no leading zeros.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (content, size) = name.split_once('-')?;
         let (identity, scope) = match content.split_once('.') {
-            Some((identity, scope)) => (identity, from_hex(scope)?),
+            Some((identity, scope)) => (identity, from_hex(scope).filter(|scope| *scope != [0; 16])?),
             None => (content, [0; 16]),
         };
+        let plain =
+            size == "0" || size.bytes().next().is_some_and(|first| digit(first).is_some_and(|d| d > 0));
+        if !plain || !size.bytes().all(|c| digit(c).is_some()) {
+            return None;
+        }
         let content = ContentKey { identity: from_hex(identity)?, scope };
-        let key = Self { content, size: u64::from_str_radix(size, 16).ok()? };
-        // One spelling only: no leading zeros, signs or capitals.
-        (key.to_string() == name).then_some(key)
+        Some(Self { content, size: u64::from_str_radix(size, 16).ok()? })
     }
 }
 
@@ -69,19 +72,34 @@ impl fmt::Display for EntryKey {
     }
 }
 
+/// At most 32 bytes.
 fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    f.write_str(std::str::from_utf8(&text[..2 * bytes.len()]).map_err(|_| fmt::Error)?)
 }
 
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != 2 * N || !text.is_ascii() {
+    if text.len() != 2 * N {
         return None;
     }
-    for (i, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(bytes)
+}
+
+fn digit(c: u8) -> Option<u8> {
+    match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

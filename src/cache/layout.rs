@@ -15,7 +15,7 @@
 //! says which may stay.
 
 use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -234,11 +234,23 @@ fn numbers(dir: &Path) -> impl Iterator<Item = u64> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// The lock is on a descriptor for reading, so that it does not keep an administrator from remounting the disk read-only.
 fn take_lock(dir: &Path) -> Result<File, CacheError> {
     let path = dir.join("lock");
-    let mut options = OpenOptions::new();
-    let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let mut lock = opened.map_err(|e| CacheError::dir("open", &path, e))?;
+    let lock = match open_read_only(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let mut options = OpenOptions::new();
+            options
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+                .and_then(|_| open_read_only(&path))
+        }
+        other => other,
+    };
+    let mut lock = lock.map_err(|e| CacheError::dir("open", &path, e))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -252,7 +264,7 @@ fn take_lock(dir: &Path) -> Result<File, CacheError> {
         }
         Err(TryLockError::Error(e)) => return Err(CacheError::dir("lock", &path, e)),
     }
-    let written = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    let written = fs::write(&path, format!("{}\n", std::process::id()));
     written.map_err(|e| CacheError::dir("write", &path, e))?;
     Ok(lock)
 }

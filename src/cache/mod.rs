@@ -64,8 +64,8 @@ const SCAN_PATIENCE: Duration = Duration::from_millis(500);
 /// How the cache is to behave.
 #[derive(Debug, Clone)]
 pub struct CacheOptions {
-    /// What the contents may take on disk, in bytes, the file system's own structures for them included. With less
-    /// than a piece nothing is kept.
+    /// What the contents may take on disk, in bytes; from 512 MiB on what the file system needs for them is included
+    /// (below that its directories, 1 MiB in all, come on top). With less than a piece nothing is kept.
     pub limit_bytes: u64,
 }
 

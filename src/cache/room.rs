@@ -15,7 +15,9 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::entry::Entry;
@@ -34,8 +36,11 @@ const OVERHEAD_PART: u64 = 256;
 /// How long a piece waits for other threads' deletions before it is served without being kept.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many scanned entries are added under one hold of the lock: some milliseconds.
-const SCAN_BATCH: usize = 1000;
+/// How many scanned entries are added under one hold of the lock: about a millisecond.
+const SCAN_BATCH: usize = 500;
+
+/// Between two such holds: without it a waiting reader never gets in.
+const SCAN_PAUSE: Duration = Duration::from_micros(50);
 
 /// Blocks that `range` touches.
 pub(super) fn blocks_of(range: &Range<u64>) -> u64 {
@@ -63,6 +68,7 @@ pub(super) struct Room {
     limit: u64,
     state: Mutex<State>,
     changed: Condvar,
+    freed: AtomicU64,
 }
 
 struct State {
@@ -112,7 +118,18 @@ impl Room {
             limit,
             state: Mutex::new(state),
             changed: Condvar::new(),
+            freed: AtomicU64::new(0),
         }
+    }
+
+    /// How often room was freed, or may have been: what did not fit before may fit when this has changed.
+    pub(super) fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Relaxed)
+    }
+
+    fn note_freed(&self) {
+        self.freed.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -169,6 +186,7 @@ impl Room {
             }
         };
         drop(state);
+        self.note_freed();
         self.bury(evicted);
         // Its descriptor is closed here, outside the lock.
         drop(entry);
@@ -241,7 +259,7 @@ impl Room {
             state.open_blocks -= blocks;
         }
         drop(state);
-        self.changed.notify_all();
+        self.note_freed();
     }
 
     /// Deletes what is on disk of an open entry that cannot be used any more. What cannot be deleted stays counted.
@@ -267,7 +285,7 @@ impl Room {
                 state.stuck_blocks += idle.blocks;
             }
         }
-        self.changed.notify_all();
+        self.note_freed();
     }
 
     fn delete(&self, key: &EntryKey, extent: &Extent) -> bool {
@@ -304,10 +322,11 @@ impl Room {
             }
             let evicted = self.lock().add_scanned(batch);
             self.bury(evicted);
+            thread::sleep(SCAN_PAUSE);
         }
         let evicted = self.lock().end_scan(read.is_ok(), self.limit);
         self.bury(evicted);
-        self.changed.notify_all();
+        self.note_freed();
     }
 
     /// Waits until the scan has ended, but not longer than `patience`.

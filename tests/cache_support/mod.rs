@@ -8,18 +8,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use atfs::cache::{Cache, CacheOptions, ContentKey, FetchError, Pieces};
+use atfs::cache::{Cache, CacheError, CacheOptions, ContentKey, FetchError, Pieces};
 use bytes::Bytes;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::Semaphore;
 
 /// Random bytes that `seed` determines.
 pub fn content(seed: u64, size: usize) -> Bytes {
     let mut bytes = vec![0; size];
-    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes.into()
 }
 
@@ -28,9 +27,19 @@ pub fn key(seed: u64) -> ContentKey {
 }
 
 pub fn open(dir: &Path, limit_bytes: u64) -> Arc<Cache> {
-    let cache = Cache::open(dir, &CacheOptions { limit_bytes }).unwrap();
-    cache.wait_until_ready();
-    cache
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Cache::open(dir, &CacheOptions { limit_bytes }) {
+            Ok(cache) => {
+                cache.wait_until_ready();
+                return cache;
+            }
+            // A lock that this test gave back is held on for a moment by a child that another test is just starting:
+            // it has copies of all our descriptors until it executes.
+            Err(CacheError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// What everything below `dir` takes on disk, in bytes, as `du` counts it. A file that goes meanwhile counts nothing.
@@ -38,6 +47,48 @@ pub fn disk_usage(dir: &Path) -> u64 {
     let own = fs::symlink_metadata(dir).map_or(0, |metadata| metadata.blocks() * 512);
     let Ok(entries) = fs::read_dir(dir) else { return own };
     own + entries.flatten().map(|entry| disk_usage(&entry.path())).sum::<u64>()
+}
+
+/// A small disk of its own (a tmpfs, so the tests that use it need root), gone with the value.
+pub struct SmallDisk {
+    dir: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    pub fn new(size_bytes: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = format!("size={size_bytes},mode=700");
+        let mounted = nix::mount::mount(
+            Some("atfs-test"),
+            dir.path(),
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+            Some(&*options),
+        );
+        mounted.expect("mounting a tmpfs (run the tests as root)");
+        Self { dir }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What is in use of it, in bytes: one number for all files at one moment, deleted ones that are open included.
+    pub fn used(&self) -> u64 {
+        let stat = nix::sys::statvfs::statvfs(self.path()).unwrap();
+        (stat.blocks() - stat.blocks_free()) * stat.fragment_size()
+    }
+
+    pub fn set_read_only(&self, flag: nix::mount::MsFlags) {
+        let flags = nix::mount::MsFlags::MS_REMOUNT | flag;
+        nix::mount::mount(None::<&str>, self.path(), None::<&str>, flags, None::<&str>).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
 }
 
 /// The regular files below `dir`.
