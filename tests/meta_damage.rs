@@ -97,8 +97,13 @@ fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
     }
 }
 
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    // Each case waits for the disk a dozen times; PROPTEST_CASES=10000 runs for some minutes.
+    #![proptest_config(ProptestConfig { cases: cases(64), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_damaged_index_opens_and_serves(damages in prop::collection::vec(damage(), 1..4)) {

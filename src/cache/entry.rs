@@ -113,7 +113,7 @@ impl Entry {
 
     /// A file that should be there could not be opened.
     fn not_opened(&self, room: &Room, idle: &Idle, error: &io::Error) {
-        room.report("open", &self.key, error);
+        room.report("open", self.key, error);
         match error.kind() {
             // Deleted behind our back, or not what its name says: as if it had never been there.
             io::ErrorKind::NotFound | io::ErrorKind::InvalidData => room.discard(&self.key, idle),
@@ -176,7 +176,7 @@ impl Entry {
         match file.read_exact_at(buf, offset) {
             Ok(()) => true,
             Err(error) => {
-                room.report("read", &self.key, &error);
+                room.report("read", self.key, &error);
                 self.give_up(room);
                 false
             }
@@ -224,7 +224,7 @@ impl Entry {
             }
             Err(error) => {
                 room.release(&self.key, blocks);
-                room.report("write", &self.key, &error);
+                room.report("write", self.key, &error);
                 false
             }
         }
@@ -283,7 +283,7 @@ impl Entry {
         let read_only = match room.layout.complete(number, file, &self.key) {
             Ok(read_only) => read_only,
             // Every byte is there and is read from the nameless file; only the next process will not find it.
-            Err(error) => return room.report("keep", &self.key, &error),
+            Err(error) => return room.report("keep", self.key, &error),
         };
         let exact = blocks_of(&self.whole());
         let before = {

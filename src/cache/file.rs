@@ -125,11 +125,11 @@ impl CachedFile {
         }
         let range = offset..end;
         let entry = self.pin.entry();
-        if entry.first_gap(range.clone()).is_none() {
-            if let Some(bytes) = self.read_disk(range.clone()).await {
-                Counters::add(&self.cache().counters().hits, 1);
-                return Ok(bytes);
-            }
+        if entry.first_gap(range.clone()).is_none()
+            && let Some(bytes) = self.read_disk(range.clone()).await
+        {
+            Counters::add(&self.cache().counters().hits, 1);
+            return Ok(bytes);
         }
         Counters::add(&self.cache().counters().misses, 1);
         for _ in 0..2 {
