@@ -13,10 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
+use nix::sys::statvfs::statvfs;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::cache::{Cache, CacheOptions};
 use crate::fs::ServeOptions;
 use crate::meta::{Index, IndexOptions};
 
@@ -83,6 +85,8 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) repositories: Repositories,
     pub(super) activity: Activity,
+    /// `None`: everything is read from the store.
+    pub(super) cache: Option<Arc<Cache>>,
     cache_stack_depth: Option<u32>,
     stopping: AtomicBool,
     stop: Notify,
@@ -140,6 +144,7 @@ impl Server {
             registry: Registry::new(folder.mounts()),
             repositories: Repositories::new(index),
             activity: Activity::new(),
+            cache: open_cache(&folder, config.cache_limit),
             cache_stack_depth: stack_depth(&folder),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
@@ -239,6 +244,24 @@ fn take_lock(folder: &Folder) -> Result<Lock, DaemonError> {
             return Err(DaemonError::Taken { cache_dir: folder.cache_dir().into() });
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// The cache of contents. One that cannot be opened is done without: every byte then comes from the store.
+fn open_cache(folder: &Folder, limit: CacheLimit) -> Option<Arc<Cache>> {
+    let limit_bytes = match limit {
+        CacheLimit::Bytes(bytes) => bytes,
+        CacheLimit::PercentOfDisk(percent) => {
+            let disk = statvfs(folder.cache_dir()).ok()?;
+            (disk.blocks() as u64).saturating_mul(disk.fragment_size() as u64) / 100 * u64::from(percent)
+        }
+    };
+    match Cache::open(folder.cache_dir(), &CacheOptions { limit_bytes }) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            tracing::warn!("without a cache everything is read from the store: {error}");
+            None
+        }
     }
 }
 

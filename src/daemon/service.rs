@@ -125,11 +125,17 @@ async fn prepare(shared: &Shared, request: MountRequest) -> Result<Prepared, Fai
             let snapshot = repository.snapshot(&resolved);
             // The first `ls` then waits for leaves only; and a commit without its tree is refused here.
             snapshot.warm().await.map_err(|e| failure(&e))?;
-            View::of_commit(snapshot, request.url.clone(), text.clone(), request.owner)
+            View::of_commit(snapshot, request.url.clone(), text.clone(), request.owner, shared.cache.clone())
         }
         None => {
             let name = opened.url.name();
-            View::of_repository(repository.clone(), request.url.clone(), &name, request.owner)
+            View::of_repository(
+                repository.clone(),
+                request.url.clone(),
+                &name,
+                request.owner,
+                shared.cache.clone(),
+            )
         }
     };
     Ok(Prepared { request, view: Arc::new(view), opened })

@@ -67,7 +67,7 @@ fn errno(error: &FsError) -> i32 {
         FsError::Ambiguous(_) => libc::ENOTUNIQ,
         FsError::TooManyRefs { .. } => libc::ENFILE,
         FsError::TooManyEntries { .. } => libc::EOVERFLOW,
-        FsError::Repo { .. } => libc::EIO,
+        FsError::Repo { .. } | FsError::Cache { .. } => libc::EIO,
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     use crate::store::StoreError;
 
     fn repo(source: RepoError) -> FsError {
-        FsError::Repo { path: "/r@main:a".into(), source: Box::new(source) }
+        FsError::Repo { path: "/r@main:a".into(), source: std::sync::Arc::new(source) }
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What can go wrong behind a mount. [`super::errno`] turns it into what the kernel hears.
 
+use std::sync::Arc;
+
+use crate::cache::CacheError;
 use crate::repo::RepoError;
 
 use super::inode::Ino;
@@ -58,6 +61,14 @@ pub enum FsError {
         /// What was asked for: `address:path`.
         path: String,
         /// Why.
-        source: Box<RepoError>,
+        source: Arc<RepoError>,
+    },
+    /// The cache could not answer.
+    #[error("{path}: {source}")]
+    Cache {
+        /// What was asked for: `address:path`.
+        path: String,
+        /// Why.
+        source: CacheError,
     },
 }

@@ -18,6 +18,7 @@ mod handles;
 mod inode;
 mod mode;
 mod node;
+mod pieces;
 mod recent;
 mod refs_root;
 mod stats;
@@ -28,7 +29,7 @@ mod xattr;
 
 pub use attr::{Attr, Owner};
 pub use error::FsError;
-pub use files::OpenFile;
+pub use files::{OpenContent, OpenFile};
 pub use fuse::{ServeOptions, Session};
 pub use inode::{Ino, Inode, Slot, Virtual};
 pub use node::{Lifetime, Listed, Room};

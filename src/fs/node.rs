@@ -12,7 +12,7 @@ use super::inode::{Ino, Slot};
 
 /// An entry of a commit and its inode number. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(super) struct Node {
     /// Its inode number.
     pub ino: Ino,
     /// Key, entry, hints.
@@ -24,7 +24,7 @@ impl Node {
     ///
     /// # Errors
     /// [`FsError::TooManyEntries`] for a rank that no inode number can hold.
-    pub fn new(slot: Slot, found: Found) -> Result<Self, FsError> {
+    pub(super) fn new(slot: Slot, found: Found) -> Result<Self, FsError> {
         let ino = Ino::entry(slot, found.rank).ok_or(FsError::TooManyEntries { rank: found.rank })?;
         Ok(Self { ino, item: Arc::new(found.item) })
     }
@@ -33,7 +33,7 @@ impl Node {
     ///
     /// # Errors
     /// [`FsError::NameTooLong`] never for an entry that a tree node decoded to.
-    pub fn path(&self) -> Result<RepoPath, FsError> {
+    pub(super) fn path(&self) -> Result<RepoPath, FsError> {
         self.item.key.to_path().map_err(|_| FsError::NameTooLong)
     }
 }

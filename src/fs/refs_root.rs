@@ -105,7 +105,7 @@ impl RefsRoot {
             Err(source) => {
                 return Err(FsError::Repo {
                     path: format!("{}@{revision}", self.url),
-                    source: Box::new(source),
+                    source: Arc::new(source),
                 });
             }
         };
@@ -130,7 +130,7 @@ impl RefsRoot {
                 .repository
                 .ref_names(kind)
                 .await
-                .map_err(|source| FsError::Repo { path: self.url.clone(), source: Box::new(source) })?;
+                .map_err(|source| FsError::Repo { path: self.url.clone(), source: Arc::new(source) })?;
             names.extend(refs.iter().map(|name| format!("{}{}", self.prefix, name.to_key())));
         }
         // A name beyond 255 bytes cannot stand in a directory; the ref is reached by mounting it alone.

@@ -24,7 +24,7 @@ pub(super) const RECENT_NODES: usize = 4096;
 
 /// One commit in one slot.
 #[derive(Debug)]
-pub struct CommitTree {
+pub(super) struct CommitTree {
     slot: Slot,
     snapshot: Snapshot,
     /// `url@revision`, for messages.
@@ -35,7 +35,7 @@ pub struct CommitTree {
 
 /// What of a slot is meant: its root, which no entry stands for, or an entry.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub(super) enum Place {
     /// The root of the commit.
     Root,
     /// An entry.
@@ -55,32 +55,32 @@ impl CommitTree {
     }
 
     /// The slot.
-    pub fn slot(&self) -> Slot {
+    pub(super) fn slot(&self) -> Slot {
         self.slot
     }
 
     /// The commit's id.
-    pub fn commit(&self) -> CommitId {
+    pub(super) fn commit(&self) -> CommitId {
         self.snapshot.id()
     }
 
     /// `url@revision`.
-    pub fn address(&self) -> &str {
+    pub(super) fn address(&self) -> &str {
         &self.address
     }
 
     /// What the commit holds in all.
-    pub fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> Totals {
         self.snapshot.commit().totals
     }
 
     /// The commit itself.
-    pub fn snapshot(&self) -> &Snapshot {
+    pub(super) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
 
     /// When the commit was made: the times of its root.
-    pub fn time(&self) -> SystemTime {
+    pub(super) fn time(&self) -> SystemTime {
         let micros = self.snapshot.commit().time.as_micros();
         let distance = std::time::Duration::from_micros(micros.unsigned_abs());
         let time = match micros < 0 {
@@ -94,7 +94,7 @@ impl CommitTree {
     ///
     /// # Errors
     /// [`FsError::Stale`] behind the last; [`FsError::Repo`].
-    pub async fn node(&self, rank: u64) -> Result<Node, FsError> {
+    pub(super) async fn node(&self, rank: u64) -> Result<Node, FsError> {
         let stale = FsError::Stale(Ino::root(self.slot));
         let ino = Ino::entry(self.slot, rank).ok_or(stale)?;
         if let Some(node) = self.recent.get(&ino) {
@@ -110,7 +110,7 @@ impl CommitTree {
     ///
     /// # Errors
     /// [`FsError::NameTooLong`], [`FsError::Repo`].
-    pub async fn lookup(&self, dir: &Place, name: &[u8]) -> Result<Option<Node>, FsError> {
+    pub(super) async fn lookup(&self, dir: &Place, name: &[u8]) -> Result<Option<Node>, FsError> {
         let dir = self.path(dir)?;
         let path = match Name::new(name).and_then(|name| dir.join(name)) {
             Ok(path) => path,
@@ -126,7 +126,7 @@ impl CommitTree {
     }
 
     /// What `stat` shows.
-    pub fn attr(&self, place: &Place) -> Attr {
+    pub(super) fn attr(&self, place: &Place) -> Attr {
         match place {
             Place::Root => Attr::of_directory(Ino::root(self.slot), self.owner, self.time()),
             Place::Node(node) => Attr::of(node.ino, &node.item.entry, self.owner),
@@ -138,7 +138,7 @@ impl CommitTree {
     ///
     /// # Errors
     /// [`FsError::Repo`].
-    pub async fn list(
+    pub(super) async fn list(
         &self,
         dir: &Place,
         from: u64,
@@ -188,7 +188,7 @@ impl CommitTree {
     ///
     /// # Errors
     /// [`FsError::NotASymlink`].
-    pub fn target(&self, node: &Node) -> Result<Bytes, FsError> {
+    pub(super) fn target(&self, node: &Node) -> Result<Bytes, FsError> {
         match &node.item.entry.body {
             EntryBody::Symlink { target } => Ok(target.clone()),
             _ => Err(FsError::NotASymlink),
@@ -199,7 +199,7 @@ impl CommitTree {
     ///
     /// # Errors
     /// [`FsError::Repo`].
-    pub async fn xattrs(&self, node: &Node) -> Result<XattrList, FsError> {
+    pub(super) async fn xattrs(&self, node: &Node) -> Result<XattrList, FsError> {
         match self.snapshot.xattrs(&node.item).await {
             Ok(list) => Ok(list),
             Err(error) => Err(self.failed(&node.path()?, error)),
@@ -210,7 +210,7 @@ impl CommitTree {
     ///
     /// # Errors
     /// [`FsError::Repo`].
-    pub async fn read(&self, node: &Node, offset: u64, len: usize) -> Result<Bytes, FsError> {
+    pub(super) async fn read(&self, node: &Node, offset: u64, len: usize) -> Result<Bytes, FsError> {
         match self.snapshot.read(&node.item, offset, len).await {
             Ok(bytes) => Ok(bytes),
             Err(error) => Err(self.failed(&node.path()?, error)),
@@ -231,7 +231,15 @@ impl CommitTree {
         }
     }
 
+    /// `url@revision:path` of an entry, for messages.
+    pub(super) fn describe(&self, node: &Node) -> String {
+        match node.path() {
+            Ok(path) => format!("{}:{path}", self.address),
+            Err(_) => format!("{}: an entry without a name", self.address),
+        }
+    }
+
     fn failed(&self, path: &RepoPath, source: RepoError) -> FsError {
-        FsError::Repo { path: format!("{}:{path}", self.address), source: Box::new(source) }
+        FsError::Repo { path: format!("{}:{path}", self.address), source: Arc::new(source) }
     }
 }

@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
+use crate::cache::Cache;
+use crate::format::{Content, EntryBody};
 use crate::repo::{Repository, Snapshot};
 use crate::types::CommitId;
 
 use super::attr::{Attr, Owner};
 use super::error::FsError;
+use super::files::content_key;
 use super::inode::{Ino, Inode, Slot, Virtual};
-use super::node::{Lifetime, Listed, Room};
+use super::node::{Lifetime, Listed, Node, Room};
 use super::recent::Recent;
 use super::refs_root::RefsRoot;
 use super::stats::{Stats, add};
@@ -26,6 +29,7 @@ pub struct View {
     /// The repository's URL, for `.atfs/url`.
     url: String,
     owner: Owner,
+    cache: Option<Arc<Cache>>,
     stats: Stats,
 }
 
@@ -68,18 +72,30 @@ pub struct Space {
 
 impl View {
     /// Shows one commit, which `revision` of the repository at `url` named.
-    pub fn of_commit(snapshot: Snapshot, url: String, revision: String, owner: Owner) -> Self {
+    pub fn of_commit(
+        snapshot: Snapshot,
+        url: String,
+        revision: String,
+        owner: Owner,
+        cache: Option<Arc<Cache>>,
+    ) -> Self {
         let recent = Arc::new(Recent::new(RECENT_NODES));
         let address = format!("{url}@{revision}");
         let tree = Arc::new(CommitTree::new(Slot::FIRST, snapshot, address, owner, recent));
-        Self { shown: Shown::Commit { tree, revision }, url, owner, stats: Stats::default() }
+        Self { shown: Shown::Commit { tree, revision }, url, owner, cache, stats: Stats::default() }
     }
 
     /// Shows a whole repository, whose directories are called `name@...`.
-    pub fn of_repository(repository: Repository, url: String, name: &str, owner: Owner) -> Self {
+    pub fn of_repository(
+        repository: Repository,
+        url: String,
+        name: &str,
+        owner: Owner,
+        cache: Option<Arc<Cache>>,
+    ) -> Self {
         let recent = Arc::new(Recent::new(RECENT_NODES));
         let root = RefsRoot::new(repository, url.clone(), name, owner, recent);
-        Self { shown: Shown::Repository(root), url, owner, stats: Stats::default() }
+        Self { shown: Shown::Repository(root), url, owner, cache, stats: Stats::default() }
     }
 
     /// The commit that is shown; `None` for a whole repository.
@@ -96,6 +112,11 @@ impl View {
             Shown::Repository(root) => Some(root),
             Shown::Commit { .. } => None,
         }
+    }
+
+    /// The node's cache of contents, if there is one.
+    pub(super) fn cache(&self) -> Option<&Arc<Cache>> {
+        self.cache.as_ref()
     }
 
     /// The counters.
@@ -248,9 +269,23 @@ impl View {
         match (computed, place) {
             (Some(Computed::Commit), _) => Ok(tree.commit().to_hex().into_bytes()),
             (Some(Computed::Hash), Place::Node(node)) => Ok(xattr::hash(&node)?.into_bytes()),
+            (Some(Computed::Cached), Place::Node(node)) => Ok(self.cached(&node)?.into()),
             (None, Place::Node(node)) => xattr::value(&tree.xattrs(&node).await?, name),
             _ => Err(FsError::NoAttribute),
         }
+    }
+
+    /// Whether this machine holds all of a file's content.
+    fn cached(&self, node: &Node) -> Result<&'static str, FsError> {
+        let EntryBody::File { size, content } = &node.item.entry.body else {
+            return Err(FsError::NoAttribute);
+        };
+        let whole = match (content, content_key(node).zip(self.cache())) {
+            (Content::Empty | Content::Inline(_), _) => true,
+            (_, Some((key, cache))) => cache.contains(key, *size),
+            (_, None) => false,
+        };
+        Ok(if whole { "yes" } else { "no" })
     }
 
     /// The names of the extended attributes, each followed by NUL.

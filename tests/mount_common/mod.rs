@@ -2,6 +2,8 @@
 //! process behind, however a test ends.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod writer;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,6 +58,18 @@ impl Fixture {
 
     pub fn mount_point(&self) -> PathBuf {
         self.path("mnt")
+    }
+
+    /// A folder to be filled and committed.
+    pub fn source(&self) -> PathBuf {
+        let path = self.path("source");
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    /// Commits [`Fixture::source`] as the new branch `branch`.
+    pub fn commit(&self, branch: &str) -> atfs::types::CommitId {
+        self.runtime.block_on(writer::commit(&self.repository, branch, &self.source()))
     }
 
     pub fn launch(&self) -> Launch {

@@ -1,0 +1,48 @@
+//! How the cache gets a file's bytes: from the commit that the file was opened in, verified.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::cache::{FetchError, Pieces};
+use crate::format::LeafItem;
+use crate::repo::{RepoError, Snapshot};
+
+/// Length of a piece in bytes: the average chunk. Where a piece cuts a chunk, the repository's memory of chunks saves
+/// the second fetch.
+const PIECE: u64 = 1 << 20;
+
+/// A file of a commit, cut at every [`PIECE`] bytes.
+pub(super) struct FilePieces {
+    pub(super) snapshot: Snapshot,
+    pub(super) item: Arc<LeafItem>,
+}
+
+/// The repository's error, shared by all who waited for the same piece.
+#[derive(Debug)]
+pub(super) struct Shared(pub(super) Arc<RepoError>);
+
+impl fmt::Display for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Shared {}
+
+#[async_trait]
+impl Pieces for FilePieces {
+    async fn piece_at(&self, offset: u64) -> Result<Range<u64>, FetchError> {
+        let start = offset / PIECE * PIECE;
+        Ok(start..(start + PIECE).min(self.item.entry.size()))
+    }
+
+    async fn fetch(&self, piece: Range<u64>) -> Result<Bytes, FetchError> {
+        let len = usize::try_from(piece.end - piece.start).map_err(FetchError::new)?;
+        let read = self.snapshot.read(&self.item, piece.start, len).await;
+        read.map_err(|error| FetchError::new(Shared(Arc::new(error))))
+    }
+}
