@@ -1,7 +1,6 @@
 //! Unmounting, and finding out what stands in the way.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::mpsc;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
+use nix::sys::statvfs::statvfs;
 
 use super::fusermount;
 use super::point::{canonical, read_table};
@@ -61,15 +61,12 @@ pub fn is_dead(path: &Path) -> bool {
     let path = path.to_owned();
     // The thread outlives this call when the mount hangs; it ends with the mount.
     let look = move || {
-        let _ = send.send(fs::metadata(&path).map(drop));
+        // The space is never cached; attributes are, for ever, and would be shown without a daemon.
+        let _ = send.send(statvfs(&path).map(drop));
     };
     let Ok(_) = std::thread::Builder::new().name("look-at-mount".into()).spawn(look) else { return false };
-    matches!(receive.recv_timeout(LOOK), Ok(Err(error)) if is_not_connected(&error))
-}
-
-fn is_not_connected(error: &io::Error) -> bool {
     // ECONNABORTED: the connection was aborted and its device is still held.
-    matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED))
+    matches!(receive.recv_timeout(LOOK), Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED)))
 }
 
 /// Processes whose working directory, root or open files lie in the mount on `path`, as far as this user may see.
