@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DaemonError;
 use super::folder::Folder;
+use super::protocol::StoreAccess;
 use super::server::{DaemonConfig, Server};
 
 /// A daemon that says nothing for so long does not start. It may wait for the lock of one that is going.
@@ -51,7 +52,12 @@ pub(super) fn start(folder: &Folder, launch: &Launch) -> Result<(), DaemonError>
     // A panic is said on standard error: it belongs into the log.
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(folder.log());
     let log = log.map_err(|source| DaemonError::Folder { action: "opening", path: folder.log(), source })?;
-    let mut child = Command::new(&launch.program)
+    let mut command = Command::new(&launch.program);
+    // Each mount brings its own; the first client's must not serve the next one.
+    for variable in StoreAccess::VARIABLES {
+        command.env_remove(variable);
+    }
+    let mut child = command
         .args(&launch.arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

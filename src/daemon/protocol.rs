@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::fs::Owner;
+use crate::store::{AccessKeys, S3Options};
 use crate::types::{CommitId, Timestamp};
 
 use super::mount::Device;
@@ -102,34 +103,53 @@ pub(super) struct MountRequest {
 }
 
 /// How the client reaches the store. The daemon uses this and not its own environment, which is that of whoever
-/// started it first.
+/// started it first. What AWS keeps in files and behind roles is found by the daemon, which runs as the same user.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StoreAccess {
     /// `--endpoint-url`.
     pub endpoint_url: Option<String>,
-    /// The variables that say where S3 is and who asks ([`StoreAccess::from_environment`]). Values may be secrets.
+    /// Those of [`StoreAccess::VARIABLES`] that are set. Values may be secrets.
     pub environment: BTreeMap<String, String>,
 }
 
 impl StoreAccess {
-    /// What the process's environment says: every `AWS_*` variable, proxies, and the home directory for profiles.
+    /// The variables that travel with a mount. A daemon is started without them.
+    pub const VARIABLES: [&'static str; 9] = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT_URL",
+        "AWS_CA_BUNDLE",
+    ];
+
+    /// What this process's environment says.
     pub fn from_environment() -> Self {
-        const ALSO: [&str; 8] = [
-            "HOME",
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "NO_PROXY",
-            "http_proxy",
-            "https_proxy",
-            "no_proxy",
-            "SSL_CERT_FILE",
-        ];
-        let wanted = |name: &str| name.starts_with("AWS_") || ALSO.contains(&name);
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| wanted(name))
-            .collect();
+        let set = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let environment =
+            Self::VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), set(name)?))).collect();
         Self { endpoint_url: None, environment }
+    }
+
+    /// The same as options of the store. Keys go before a profile, as with AWS's own tools.
+    pub(super) fn s3_options(&self) -> S3Options {
+        let get = |name: &str| self.environment.get(name).cloned();
+        let keys =
+            get("AWS_ACCESS_KEY_ID").zip(get("AWS_SECRET_ACCESS_KEY")).map(|(access_key, secret_key)| {
+                AccessKeys { access_key, secret_key, session_token: get("AWS_SESSION_TOKEN") }
+            });
+        let endpoint = self.endpoint_url.clone().or_else(|| get("AWS_ENDPOINT_URL_S3"));
+        S3Options {
+            endpoint_url: endpoint.or_else(|| get("AWS_ENDPOINT_URL")),
+            region: get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")),
+            profile: get("AWS_PROFILE").filter(|_| keys.is_none()),
+            keys,
+            ca_bundle: get("AWS_CA_BUNDLE").map(PathBuf::from),
+            ..S3Options::default()
+        }
     }
 }
 
@@ -223,8 +243,26 @@ mod tests {
         let store = StoreAccess { endpoint_url: None, environment };
         assert!(!format!("{store:?}").contains("hunter2"));
         assert!(format!("{store:?}").contains("AWS_SECRET_ACCESS_KEY"));
+        assert_eq!(store.s3_options().keys, None, "half a pair is none");
         let sent = serde_json::to_string(&store).unwrap();
         assert_eq!(serde_json::from_str::<StoreAccess>(&sent).unwrap(), store);
+    }
+
+    #[test]
+    fn keys_go_before_a_profile_and_flags_before_variables() {
+        let set = |pairs: &[(&str, &str)]| StoreAccess {
+            endpoint_url: Some("http://flag".into()),
+            environment: pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+        };
+        let profile =
+            [("AWS_PROFILE", "p"), ("AWS_ENDPOINT_URL", "http://variable"), ("AWS_DEFAULT_REGION", "r")];
+        let options = set(&profile).s3_options();
+        assert_eq!(options.endpoint_url.as_deref(), Some("http://flag"));
+        assert_eq!((options.profile.as_deref(), options.region.as_deref()), (Some("p"), Some("r")));
+        let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_PROFILE", "p")];
+        let options = set(&keys).s3_options();
+        assert_eq!(options.profile, None);
+        assert_eq!(options.keys.map(|keys| keys.access_key), Some("a".into()));
     }
 
     #[test]

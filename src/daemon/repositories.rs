@@ -4,12 +4,11 @@
 //! mount another's rights. One that no mount uses any more is dropped.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::meta::Index;
 use crate::repo::{RepoError, Repository, Services};
-use crate::store::{LocalStore, Store, StoreError, StoreErrorKind};
+use crate::store::{self, StoreErrorKind, StoreOptions};
 use crate::types::{OsRandom, RepoUrl, SystemClock};
 
 use super::protocol::{Failure, FailureKind, StoreAccess};
@@ -56,7 +55,8 @@ impl Repositories {
             // A read-only mount records nothing.
             who: "atfs daemon <>".into(),
         };
-        let store = open_store(&url, access).await.map_err(|e| failure(&e.into()))?;
+        let options = StoreOptions { s3: access.s3_options(), ..StoreOptions::default() };
+        let store = store::open(&url, &options).await.map_err(|e| failure(&e.into()))?;
         let repository = Repository::open(store, services).await.map_err(|e| failure(&e))?;
         let opened = Arc::new(Opened { repository, url });
         let mut open = self.lock();
@@ -71,18 +71,6 @@ impl Repositories {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Weak<Opened>>> {
         self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-async fn open_store(url: &RepoUrl, _access: &StoreAccess) -> Result<Arc<dyn Store>, StoreError> {
-    match url {
-        RepoUrl::Local(path) => {
-            let path: PathBuf = path.clone();
-            Ok(Arc::new(LocalStore::open(&path)?))
-        }
-        RepoUrl::S3 { .. } => {
-            Err(StoreError::new(StoreErrorKind::Unsupported, "open", "", url, "S3 is not built in yet"))
-        }
     }
 }
 
