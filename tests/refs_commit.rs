@@ -241,6 +241,23 @@ async fn a_branch_that_was_deleted_meanwhile_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_into_what_is_no_directory() {
+    let world = world().await;
+    commit_edits(&world.repository, &[("a", Some("1")), ("d", Some("")), ("d/e", Some("2"))]).await.unwrap();
+    let before = main_head(&world.repository).await.id;
+    for changes in [
+        &[("nope/x", Some("1"))][..],
+        &[("a/x", Some("1"))],
+        &[("n", Some("a file")), ("n/x", Some("1"))],
+        &[("d", None), ("d/e", None), ("d/x", Some("1"))],
+    ] {
+        let result = commit_edits(&world.repository, changes).await;
+        assert!(matches!(result, Err(RepoError::BadPath { .. })), "{changes:?}: {result:?}");
+    }
+    assert_eq!(main_head(&world.repository).await.id, before);
+}
+
+#[tokio::test]
 async fn a_message_that_is_too_long_is_refused() {
     let world = world().await;
     let new = NewCommit::new("test", "x".repeat((1 << 20) + 1));

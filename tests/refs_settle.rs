@@ -11,7 +11,8 @@ use atfs::repo::refs::{
     Appended, Attempt, Log, MemoryNotebook, Notebook, Outcome, forget_settled, settle_attempts,
 };
 use atfs::repo::{RepoError, Repository};
-use atfs::store::{Store, StoreErrorKind};
+use atfs::store::fault::{Fault, FaultRule, FaultStore};
+use atfs::store::{RecordStore, Store, StoreErrorKind};
 use atfs::types::RefKind;
 use refs_common::scripted::{Fate, Scripted};
 use refs_common::*;
@@ -228,4 +229,17 @@ async fn a_head_costs_one_listing_and_two_reads_at_most() {
     move_branch(&bench.world.repository, "main", "three", 3).await;
     main_head(&open().await.unwrap()).await;
     assert_eq!(bench.store.take_letters(), "GLG");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_two_reads_of_a_head_run_side_by_side() {
+    let world = world().await;
+    move_branch(&world.repository, "main", "one", 1).await;
+    let network = FaultStore::new(Arc::clone(&world.store) as _, 1);
+    network.set_rules([FaultRule::always(Fault::SlowFirstByte(std::time::Duration::from_millis(30)))]);
+    let recorder = Arc::new(RecordStore::new(Arc::new(network)));
+    let repository = world.through(Arc::clone(&recorder) as _).await;
+    recorder.reset();
+    main_head(&repository).await;
+    assert_eq!((recorder.calls().len(), recorder.depth()), (3, 2));
 }

@@ -21,6 +21,7 @@ use crate::types::{CommitId, Nonce, RefKind, RefName};
 use super::Referenced;
 use super::judge::Judge;
 use super::on_tree::build;
+use super::whole;
 
 /// A head that was read longer ago is read again before a tree is built on it.
 const STILL_FRESH: Duration = Duration::from_secs(1);
@@ -116,7 +117,7 @@ impl Change {
     /// # Errors
     /// [`RepoError::NothingToCommit`]; [`RepoError::Conflict`] with all paths when others changed the same;
     /// [`RepoError::OutcomeUnknown`]; [`RepoError::Busy`]; [`RepoError::NoSuchRef`] when the branch was deleted meanwhile;
-    /// [`RepoError::Unstorable`]; any failure of the store. Except after `OutcomeUnknown` the branch is as it was.
+    /// [`RepoError::Unstorable`]; [`RepoError::BadPath`] when something would lie in no directory; any failure of the store. Except after `OutcomeUnknown` the branch is as it was.
     pub async fn commit(
         self,
         edits: &Edits,
@@ -132,7 +133,9 @@ impl Change {
         }
         loop {
             let edits = self.rebase(edits, &head).await?;
-            let built = build(&self.snapshot_of(&head), &edits).await?;
+            let snapshot = self.snapshot_of(&head);
+            whole::check(&snapshot, &edits).await?;
+            let built = build(&snapshot, &edits).await?;
             if built.tree == head.stored.commit.tree && new.empty == EmptyCommit::Refuse {
                 return Err(RepoError::NothingToCommit { branch: self.branch().clone() });
             }

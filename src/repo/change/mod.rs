@@ -6,6 +6,7 @@
 //! - `commit`: [`Change`], the loop from edits to a moved branch.
 //! - `judge`, `merge_entry`: which edits survive what others did, and which contradict it.
 //! - `recheck`: what happens when a collector began meanwhile.
+//! - `whole`: no entry without its directory.
 //! - `paths`: edits that remove and rename.
 
 mod commit;
@@ -14,6 +15,7 @@ mod merge_entry;
 mod on_tree;
 mod paths;
 mod recheck;
+mod whole;
 
 pub use commit::{Change, Committed, EmptyCommit, NewCommit};
 pub use paths::{Directories, remove, rename};
