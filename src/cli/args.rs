@@ -117,7 +117,8 @@ pub(super) fn parse_url(text: &[u8]) -> Result<RepoUrl, String> {
     }
 }
 
-fn parse_address(bytes: &[u8]) -> Result<Address, String> {
+/// As [`address_parser`], for a word whose bytes matter beyond the address.
+pub(super) fn parse_address(bytes: &[u8]) -> Result<Address, String> {
     let whole = |text: &str| text.parse::<Address>().map_err(|e| e.to_string());
     if let Ok(text) = std::str::from_utf8(bytes) {
         return whole(text);

@@ -72,11 +72,19 @@ pub(super) fn path(address: &Address) -> Result<RepoPath, CliError> {
     }
 }
 
-#[derive(serde::Serialize)]
-struct JsonDone<'a> {
+/// A commit that was made, in JSON.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct JsonDone<'a> {
     branch: &'a RefName,
     seq: u64,
     commit: JsonCommit<'a>,
+}
+
+impl<'a> JsonDone<'a> {
+    /// The commit that was made on `branch`.
+    pub(super) fn new(branch: &'a RefName, done: &'a Committed) -> Self {
+        Self { branch, seq: done.seq, commit: JsonCommit::new(done.id, &done.stored.commit) }
+    }
 }
 
 /// Says which commit was made.
@@ -91,8 +99,7 @@ pub(super) fn report(
     format: &FormatArgs,
 ) -> Result<(), CliError> {
     if format.is_json() {
-        let commit = JsonCommit::new(done.id, &done.stored.commit);
-        return app.out.json(&JsonDone { branch, seq: done.seq, commit });
+        return app.out.json(&JsonDone::new(branch, done));
     }
     let (id, subject) = (done.id.short(), subject(&done.stored.commit.message));
     app.out.note(format!("[{branch} {id}] {subject}"));

@@ -12,7 +12,7 @@ use super::Cli;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["init", "mount", "umount", "mounts"]),
     ("Look, without mounting", &["ls", "cat", "stat", "log", "show", "diff"]),
-    ("Change, without mounting", &["rm", "mv"]),
+    ("Change, without mounting", &["add", "rm", "mv"]),
     ("Branches and tags", &["branch", "tag"]),
     ("Keep house", &["doctor", "completions", "man"]),
 ];

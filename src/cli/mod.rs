@@ -10,6 +10,7 @@
 // Some parts wait for the commands that use them.
 #![allow(dead_code)]
 
+mod add;
 mod app;
 mod args;
 mod branch;
@@ -62,6 +63,7 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Add(add::Args),
     Branch(branch::Args),
     Cat(cat::Args),
     Completions(completions::Args),
@@ -112,6 +114,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, app: &App) -> Result<(), CliError> {
     match command {
+        Command::Add(args) => app.block_on(add::run(&args, app)),
         Command::Branch(args) => app.block_on(branch::run(&args, app)),
         Command::Completions(args) => completions::run(&args, app),
         // Has a life of its own, above.

@@ -1,0 +1,9 @@
+//! The program as a stranger meets it: what it prints, where, and with which exit code. One binary for all of it,
+//! since linking is what these tests cost.
+
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod commands;
+mod machine;
+mod reference;
