@@ -337,3 +337,60 @@ async fn hints_travel_with_their_entries() {
     };
     history(&map(&[item, link]), &[]).await;
 }
+
+/// A million entries on a local folder: bytes written by a small change, requests and memory of a mount and a full scan.
+#[tokio::test]
+#[ignore = "half a minute; run it when the tree's cost is in question"]
+async fn a_million_entries() {
+    use crate::store::{LocalStore, create_local_root};
+    use std::time::Instant;
+
+    fn rss() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+    let item = |d: u32, f: u32, text: &str| file(&format!("d{d:04}/{f:04}-{:08x}.jpg", d * 7919 + f), text);
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("repo");
+    create_local_root(&root).unwrap();
+    let store = Arc::new(RecordStore::new(Arc::new(LocalStore::open(&root).unwrap())));
+    let repository = repository(store.clone(), None);
+    let began = Instant::now();
+    let dirs = (0..1000).map(|d| dir(&format!("d{d:04}")));
+    let files = (0..1000).flat_map(|d| (0..999).map(move |f| item(d, f, "x")));
+    let mut writer = PackWriter::new(&repository, Arc::new(NoProgress));
+    let edits = dirs.chain(files).map(|item| (item.key.clone(), Some(placed(item))));
+    let first = edit(None, SEED, edits, &mut writer).await.unwrap();
+    writer.finish().await.unwrap();
+    println!("built in {:?}, {} bytes, {} MiB", began.elapsed(), store.bytes(Operation::Put), rss());
+    assert_eq!(first.totals.entries, 1_000_000);
+
+    store.reset();
+    let repository = super::reference::repository(store.clone(), None);
+    let began = Instant::now();
+    let change: Change = (0..10)
+        .map(|i| {
+            let item = item(i * 97, i * 31, "changed");
+            (item.key.clone(), Some(placed(item)))
+        })
+        .collect();
+    let second = edited(&repository, Some(snapshot(&repository, &first).tree()), &change).await;
+    let (read, written) = (store.bytes(Operation::GetRange), store.bytes(Operation::Put));
+    println!("ten edits in {:?}: {read} bytes read, {written} written", began.elapsed());
+    assert!(written < 2_000_000);
+
+    store.reset();
+    let repository = super::reference::repository(store.clone(), None);
+    let snapshot = snapshot(&repository, &second);
+    let ranks = snapshot.children(&RepoPath::ROOT).await.unwrap();
+    snapshot.page(ranks).await.unwrap();
+    println!("first listing: {} requests, {} in sequence, {} MiB", store.calls().len(), store.depth(), rss());
+    assert!(store.depth() <= 2);
+    let began = Instant::now();
+    let mut ranks = 0..snapshot.commit().totals.entries;
+    while !ranks.is_empty() {
+        ranks.start += snapshot.page(ranks.clone()).await.unwrap().len() as u64;
+    }
+    println!("scan in {:?}, {} requests, {} MiB", began.elapsed(), store.calls().len(), rss());
+}

@@ -14,7 +14,7 @@ use crate::repo::refs::MemoryNotebook;
 use crate::repo::{Repository, Services, Snapshot, layout};
 use crate::store::Store;
 use crate::types::{
-    Clock, NodeId, Nonce, PackId, RefName, RepoPath, RepoUuid, SeededRandom, Span, SystemClock, Timestamp,
+    Clock, NodeId, Nonce, OsRandom, PackId, RefName, RepoPath, RepoUuid, Span, SystemClock, Timestamp,
 };
 
 pub(in crate::repo) const SEED: [u8; 32] = [7; 32];
@@ -29,8 +29,7 @@ pub(in crate::repo) fn repository(store: Arc<dyn Store>, index: Option<crate::me
         chunker: ChunkerParameters::DEFAULT,
         cut_seed: SEED,
     };
-    let services =
-        Services { clock, random: Arc::new(SeededRandom::new(1)), index, who: "T <t@example.org>".into() };
+    let services = Services { clock, random: Arc::new(OsRandom), index, who: "T <t@example.org>".into() };
     Repository::from_parts(store, format, services, Arc::new(MemoryNotebook::default()))
 }
 
