@@ -12,7 +12,7 @@ use super::Cli;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["init", "mount", "umount", "mounts"]),
     ("Look, without mounting", &["ls", "cat", "stat", "log", "show", "diff"]),
-    ("Change, without mounting", &["add", "rm", "mv"]),
+    ("Change, without mounting", &["add", "rm", "mv", "export"]),
     ("Branches and tags", &["branch", "tag"]),
     ("Keep house", &["doctor", "completions", "man"]),
 ];
@@ -98,7 +98,12 @@ pub(super) fn reference() -> String {
 }
 
 fn chapter(command: &mut clap::Command, name: &str, level: usize, text: &mut String) {
-    let _ = write!(text, "\n{} {name}\n\n{}", "#".repeat(level), fenced(command));
+    // The options of every command stand once, at the top.
+    let mut own = command.clone().mut_args(|arg| match arg.is_global_set() {
+        true => arg.hide(true),
+        false => arg,
+    });
+    let _ = write!(text, "\n{} {name}\n\n{}", "#".repeat(level), fenced(&mut own));
     for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set()) {
         let name = format!("{name} {}", sub.get_name());
         chapter(sub, &name, level + 1, text);

@@ -69,8 +69,19 @@ pub(super) async fn run(args: &Args, app: &App) -> Result<(), CliError> {
 /// files would lie among the repository's objects without being in the repository.
 fn must_be_ours(folder: &Path) -> Result<(), CliError> {
     // What a repository has at its top, and where writes are prepared.
-    const OURS: [&str; 10] =
-        ["format.json", "refs", "settings", "commits", "meta", "data", "index", "moved", "gc", ".atfs-tmp"];
+    const OURS: [&str; 11] = [
+        "format.json",
+        "refs",
+        "settings",
+        "commits",
+        "meta",
+        "data",
+        "index",
+        "moved",
+        "gc",
+        "probe",
+        ".atfs-tmp",
+    ];
     let Ok(entries) = std::fs::read_dir(folder) else {
         // Missing, a file, or not readable: what comes next says so, better.
         return Ok(());

@@ -23,6 +23,7 @@ mod diff;
 mod doctor;
 mod entry;
 mod error;
+mod export;
 mod help;
 mod hint;
 mod init;
@@ -71,6 +72,7 @@ enum Command {
     Daemon(daemon::Args),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Export(export::Args),
     Init(init::Args),
     Log(log::Args),
     Ls(ls::Args),
@@ -120,6 +122,7 @@ fn run(command: Command, app: &App) -> Result<(), CliError> {
         // Has a life of its own, above.
         Command::Daemon(_) => Ok(()),
         Command::Doctor(args) => app.block_on(doctor::run(&args, app)),
+        Command::Export(args) => app.block_on(export::run(&args, app)),
         Command::Init(args) => app.block_on(init::run(&args, app)),
         Command::Log(args) => app.block_on(log::run(&args, app)),
         Command::Man(args) => man::run(&args, app),
