@@ -113,11 +113,7 @@ pub(super) async fn run(args: &Args, app: &App) -> Result<(), CliError> {
     }
     app.out.note(describe(summary));
     if skipped(summary) > 0 {
-        let AddSummary { skipped_devices, skipped_fifos, skipped_sockets, .. } = summary;
-        app.out.warn(format!(
-            "skipped {skipped_devices} devices, {skipped_fifos} pipes, {skipped_sockets} sockets: a repository holds \
-             files, directories and links"
-        ));
+        app.out.warn(format!("skipped {}: a repository holds files, directories and links", kinds(summary)));
     }
     Ok(())
 }
@@ -158,9 +154,25 @@ fn skipped(summary: &AddSummary) -> u64 {
     summary.skipped_devices + summary.skipped_fifos + summary.skipped_sockets
 }
 
-/// `3 files, 1 directory; 4.3 MiB, of which 4.1 MiB were new (compressed)`.
+/// `1 pipe, 2 sockets`.
+fn kinds(summary: &AddSummary) -> String {
+    let AddSummary { skipped_devices, skipped_fifos, skipped_sockets, .. } = *summary;
+    let of = [
+        (skipped_devices, "device", "devices"),
+        (skipped_fifos, "pipe", "pipes"),
+        (skipped_sockets, "socket", "sockets"),
+    ];
+    let said: Vec<String> =
+        of.into_iter().filter(|(n, ..)| *n > 0).map(|(n, one, many)| plural(n, one, many)).collect();
+    said.join(", ")
+}
+
+fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// `3 files, 1 directory; 4.3 MiB looked at, 4.1 MiB sent`.
 fn describe(summary: &AddSummary) -> String {
-    let plural = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
     let mut parts = vec![plural(summary.files, "file", "files")];
     if summary.directories > 0 {
         parts.push(plural(summary.directories, "directory", "directories"));
