@@ -16,6 +16,6 @@ mod writer;
 pub(super) use known::Known;
 #[allow(unused_imports)] // the tree's editor
 pub(super) use packer::{PackWriter, WrittenPack};
-pub(super) use read::read;
+pub(super) use read::{pieces, read, read_short};
 pub(super) use sink::{Sink, Stored};
 pub(super) use writer::{Input, Opened, Output, Pipeline, Source};

@@ -67,6 +67,62 @@ pub(in crate::repo) async fn read(
     }
 }
 
+/// The pieces of the content that cover `range`, which lies within the file and is not empty: each is fetched and verified as a
+/// whole.
+///
+/// # Errors
+/// As [`read`].
+pub(in crate::repo) async fn pieces(
+    blobs: &Blobs,
+    item: &LeafItem,
+    range: Range<u64>,
+) -> Result<Vec<Range<u64>>, RepoError> {
+    match &item.entry.body {
+        EntryBody::File { size, content: Content::Manifest(id) } => {
+            let chunks = chunks_of(blobs, *id, item.hints.content, *size, range).await?;
+            Ok(chunks.iter().map(|c| c.offset..c.offset + u64::from(c.item.len)).collect())
+        }
+        body => Ok(match body {
+            EntryBody::File { size, .. } if *size > 0 => vec![0..*size],
+            _ => Vec::new(),
+        }),
+    }
+}
+
+/// The contents of files of at most one chunk, in order: those that lie together come in one request.
+///
+/// # Errors
+/// As [`read`], for the first that cannot be had.
+pub(in crate::repo) async fn read_short(
+    blobs: &Blobs,
+    items: impl Iterator<Item = &LeafItem> + Clone,
+) -> Result<Vec<Bytes>, RepoError> {
+    let wanted: Vec<_> = items
+        .clone()
+        .filter_map(|item| match &item.entry.body {
+            EntryBody::File { content: Content::Chunk(id), .. } => Some(Wanted::new(*id, item.hints.content)),
+            _ => None,
+        })
+        .collect();
+    let mut chunks = blobs.get_all::<RawChunk>(&wanted).await?.into_iter();
+    let mut contents = Vec::new();
+    for item in items {
+        contents.push(match &item.entry.body {
+            EntryBody::File { size, content: Content::Chunk(id) } => {
+                let raw = chunks.next().map(|chunk| chunk.0.clone()).unwrap_or_default();
+                if raw.len() as u64 != *size {
+                    let chunk = ChunkItem { id: *id, len: 0, hint: item.hints.content };
+                    let rule = format!("{id} has {} bytes where {size} were announced", raw.len());
+                    return Err(damaged_chunk(blobs, &chunk, rule));
+                }
+                raw
+            }
+            _ => read(blobs, item, 0, usize::try_from(item.entry.size()).unwrap_or(usize::MAX)).await?,
+        });
+    }
+    Ok(contents)
+}
+
 /// The bytes of `range` out of the chunks that cover it.
 async fn join(blobs: &Blobs, chunks: &[Placed], range: Range<u64>) -> Result<Bytes, RepoError> {
     let mut joined = BytesMut::new();
