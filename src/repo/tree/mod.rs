@@ -8,6 +8,8 @@
 //! - `edit`: a batch of edits laid over a tree; `level` cuts, `nodes` writes, `upcoming` looks ahead.
 //! - `diff`: two trees side by side, stepping over what is equal.
 
+#[cfg(test)]
+mod damage_tests;
 mod diff;
 #[cfg(test)]
 mod diff_tests;
