@@ -39,8 +39,14 @@ async fn a_tree_is_kept_as_it_is() {
     fs::create_dir_all(root.join("a/b/empty")).unwrap();
     let long = noise(1, 5 << 20);
     let odd = std::ffi::OsStr::from_bytes(b"odd \xff\n name");
-    let sizes: [(&str, usize); 6] =
-        [("none", 0), ("inline", 512), ("chunk", 513), ("a/one", 1 << 20), ("a/two", (1 << 20) + 1), ("a/b/x", 9)];
+    let sizes: [(&str, usize); 6] = [
+        ("none", 0),
+        ("inline", 512),
+        ("chunk", 513),
+        ("a/one", 1 << 20),
+        ("a/two", (1 << 20) + 1),
+        ("a/b/x", 9),
+    ];
     for (name, len) in sizes {
         fs::write(root.join(name), noise(2, len)).unwrap();
     }
@@ -58,7 +64,8 @@ async fn a_tree_is_kept_as_it_is() {
         holds(&world, &added, &format!("x/tree/{name}"), &noise(2, len)).await;
     }
     holds(&world, &added, "x/tree/a/long", &long).await;
-    let key = TreeKey::of(&path("x/tree").join(atfs::types::Name::new(odd.as_bytes()).unwrap()).unwrap()).unwrap();
+    let key =
+        TreeKey::of(&path("x/tree").join(atfs::types::Name::new(odd.as_bytes()).unwrap()).unwrap()).unwrap();
     assert!(added.edits.get(&key).is_some());
 
     let chunk = item(&added, "x/tree/chunk").entry;
@@ -89,12 +96,19 @@ async fn a_tree_is_kept_as_it_is() {
     assert_eq!((summary.skipped_fifos, summary.skipped_sockets, summary.skipped_devices), (1, 1, 0));
     // 8 files, 4 directories (tree, a, b, empty), 2 links, and the directory above that did not exist.
     assert_eq!(added.edits.len(), 8 + 4 + 2 + 1);
-    // All of this fits into one data pack and one meta pack, each with its index.
-    assert_eq!(world.store.calls().iter().filter(|c| c.key.starts_with("data/")).count(), 1);
-    for pack in &added.referenced.data {
-        let gone = world.store.calls().iter().all(|call| !call.key.ends_with(&pack.to_hex()));
-        assert!(!gone);
-    }
+    // All of this fits into one data pack and one meta pack.
+    let put = |folder: &str| {
+        let calls = world.store.calls();
+        calls
+            .into_iter()
+            .filter(|c| c.operation == Operation::Put && c.key.starts_with(folder))
+            .collect::<Vec<_>>()
+    };
+    let (data, meta) = (&added.referenced.data, &added.referenced.meta);
+    assert_eq!((data.len(), put("data/").len()), (1, 1));
+    assert!(meta.iter().all(|id| put("meta/").iter().any(|call| call.key.ends_with(&id.to_hex()))));
+    assert!(data.iter().all(|id| put("data/")[0].key.ends_with(&id.to_hex())));
+    assert!(data.iter().chain(meta).all(|id| put("index/").iter().any(|c| c.key.ends_with(&id.to_hex()))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,7 +178,7 @@ async fn what_cannot_be_added_is_named() {
     fs::write(dir.path().join("f"), b"x").unwrap();
     world.commit(dir.path(), "top").await;
 
-    let missing = world.try_add(&dir.path().join("nothing"), "n").await.unwrap_err();
+    let missing = world.try_add(&dir.path().join("nothing"), "n").await.map(drop).unwrap_err();
     assert!(matches!(&missing, RepoError::Local { path, .. } if path.ends_with("nothing")), "{missing}");
     for (from, to, reason) in [
         ("f", "top/d", "is a directory there"),
@@ -173,17 +187,20 @@ async fn what_cannot_be_added_is_named() {
         ("f", ".atfs/x", "kept for mounts"),
         ("f", "", "only a directory"),
     ] {
-        let error = world.try_add(&dir.path().join(from), to).await.unwrap_err();
+        let error = world.try_add(&dir.path().join(from), to).await.map(drop).unwrap_err();
         assert!(matches!(error, RepoError::BadPath { .. }), "{error}");
         assert!(error.to_string().contains(reason), "{error}");
     }
     let twice = ["f", "d"].map(|name| AddItem { from: dir.path().join(name), to: path("same") });
-    let error = add(&world.head().await, twice.into(), Arc::new(NoProgress)).await.unwrap_err();
+    let error = add(&world.head().await, twice.into(), Arc::new(NoProgress)).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("written twice"), "{error}");
     let deep = dir.path().join("d").join("x".repeat(255));
     fs::write(&deep, b"x").unwrap();
-    let to = vec!["y".repeat(255); 15].join("/");
-    let error = world.try_add(&dir.path().join("d"), &to).await.unwrap_err();
+    // With the name of 255 bytes this makes paths of 4,095 and of 4,096 bytes.
+    let longest = vec!["y".repeat(255); 15].join("/");
+    assert_eq!(world.add(&dir.path().join("d"), &longest).await.summary.files, 1);
+    let too_long = [&vec!["y".repeat(255); 14].join("/"), "/", &"y".repeat(254), "/y"].concat();
+    let error = world.try_add(&dir.path().join("d"), &too_long).await.map(drop).unwrap_err();
     assert!(matches!(&error, RepoError::Path(path) if path.is_too_long()), "{error}");
 }
 

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use atfs::format::LeafItem;
+use atfs::meta::Index;
 use atfs::repo::change::{Change, Committed, NewCommit};
 use atfs::repo::files::{AddItem, Added, add};
 use atfs::repo::{InitOptions, RepoError, Repository, Services, Snapshot};
-use atfs::store::{MemoryStore, Operation, RecordStore};
+use atfs::store::{MemoryStore, Operation, RecordStore, Store};
 use atfs::types::{NoProgress, RefKind, RefName, RepoPath, SeededRandom, SystemClock};
 
 pub(crate) struct World {
@@ -18,15 +19,23 @@ pub(crate) struct World {
     pub(crate) repository: Repository,
 }
 
+pub(crate) fn services(seed: u64, index: Option<Index>) -> Services {
+    let random = Arc::new(SeededRandom::new(seed));
+    Services { clock: Arc::new(SystemClock), random, index, who: "T <t@example.org>".into() }
+}
+
 pub(crate) async fn world() -> World {
-    let store = Arc::new(RecordStore::new(Arc::new(MemoryStore::new())));
-    let services = Services {
-        clock: Arc::new(SystemClock),
-        random: Arc::new(SeededRandom::new(1)),
-        index: None,
-        who: "T <t@example.org>".into(),
-    };
-    let repository = Repository::init(store.clone(), services, InitOptions::default()).await.unwrap();
+    world_on(Arc::new(MemoryStore::new())).await
+}
+
+pub(crate) async fn world_on(store: Arc<dyn Store>) -> World {
+    world_with(store, None).await
+}
+
+pub(crate) async fn world_with(store: Arc<dyn Store>, index: Option<Index>) -> World {
+    let store = Arc::new(RecordStore::new(store));
+    let repository =
+        Repository::init(store.clone(), services(1, index), InitOptions::default()).await.unwrap();
     World { store, repository }
 }
 
@@ -39,6 +48,13 @@ pub(crate) fn main_branch() -> RefName {
 }
 
 impl World {
+    /// The same repository, opened by somebody who knows nothing of it.
+    pub(crate) async fn another(&self) -> Self {
+        let store = Arc::new(RecordStore::new(self.store.clone()));
+        let repository = Repository::open(store.clone(), services(2, None)).await.unwrap();
+        Self { store, repository }
+    }
+
     pub(crate) async fn change(&self) -> Change {
         Change::begin(&self.repository, &main_branch()).await.unwrap()
     }
@@ -76,7 +92,8 @@ impl World {
 
     /// Bytes put under `data/` since the last reset of the recorder.
     pub(crate) fn data_bytes(&self) -> u64 {
-        let put = |call: &&atfs::store::Call| call.operation == Operation::Put && call.key.starts_with("data/");
+        let put =
+            |call: &&atfs::store::Call| call.operation == Operation::Put && call.key.starts_with("data/");
         self.store.calls().iter().filter(put).map(|call| call.bytes).sum()
     }
 }

@@ -14,8 +14,7 @@ mod sink;
 mod writer;
 
 pub(super) use known::Known;
-#[allow(unused_imports)] // the tree's editor
-pub(super) use packer::{PackWriter, WrittenPack};
+pub(super) use packer::PackWriter;
 pub(super) use read::{pieces, read, read_short};
 pub(super) use sink::{Sink, Stored};
 pub(super) use writer::{Input, Opened, Output, Pipeline, Source};

@@ -93,7 +93,6 @@ impl PackWriter {
     ///
     /// # Errors
     /// As [`PackWriter::push`].
-    #[allow(dead_code)] // the tree's editor
     pub(in crate::repo) async fn push_run(
         &mut self,
         kind: PackKind,

@@ -339,6 +339,10 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RepoError> + Send + 'static,
 ) -> Result<T, RepoError> {
     spawn_blocking(work).await.unwrap_or_else(|died| {
-        Err(RepoError::Local { action: "writing", path: "a file".into(), source: std::io::Error::other(died) })
+        Err(RepoError::Local {
+            action: "writing",
+            path: "a file".into(),
+            source: std::io::Error::other(died),
+        })
     })
 }

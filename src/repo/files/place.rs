@@ -15,7 +15,8 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat, utimensat,
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat,
+    utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
@@ -27,7 +28,8 @@ use crate::types::{Name, Nonce, Random, RepoPath};
 
 use super::local::{has_none, local};
 
-const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// An open directory. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -66,9 +68,9 @@ pub(super) struct NewFile {
 impl Place {
     /// The directory that the user named, made if need be. Links in this path are the user's own and are followed.
     pub(super) fn root(path: &Path, random: Arc<dyn Random>) -> Result<Self, RepoError> {
-        let opened = std::fs::create_dir_all(path).and_then(|()| File::open(path)).and_then(|file| {
-            if file.metadata()?.is_dir() { Ok(file) } else { Err(Errno::ENOTDIR.into()) }
-        });
+        let opened = std::fs::create_dir_all(path)
+            .and_then(|()| File::open(path))
+            .and_then(|file| if file.metadata()?.is_dir() { Ok(file) } else { Err(Errno::ENOTDIR.into()) });
         let file = opened.map_err(|error| local("opening the directory", path, error))?;
         Ok(Self { fd: Arc::new(file.into()), path: path.to_owned(), random })
     }
@@ -100,7 +102,12 @@ impl Place {
     }
 
     /// Whether `name` is a file of this size, time and mode: an earlier run wrote it.
-    pub(super) fn has_file(&self, name: Name<'_>, size: u64, finish: (u16, Mtime)) -> Result<bool, RepoError> {
+    pub(super) fn has_file(
+        &self,
+        name: Name<'_>,
+        size: u64,
+        finish: (u16, Mtime),
+    ) -> Result<bool, RepoError> {
         let there = self.stat(name).map_err(|e| self.failed("reading", name, e))?;
         let (mode, mtime) = finish;
         Ok(there.is_some_and(|stat| {
