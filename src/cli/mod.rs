@@ -7,9 +7,6 @@
 //! - `output`: stdout for the result, stderr for the rest; `names`: hostile names made harmless; `progress`.
 //! - `error`: message, cause, hint, exit code; `hint`: which command to run next after which error.
 
-// Some parts wait for the commands that use them.
-#![allow(dead_code)]
-
 mod add;
 mod app;
 mod args;

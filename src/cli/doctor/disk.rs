@@ -135,7 +135,7 @@ fn look(dir: &Path) -> Result<Disk, Check> {
         fail(format!("{}: {}", there.display(), error.desc()), "is the disk all right?".into())
     })?;
     let FsType(magic) = stat.filesystem_type();
-    let known = NAMES.iter().find(|(number, ..)| *number == i64::from(magic));
+    let known = NAMES.iter().find(|(number, ..)| *number == magic);
     let (fs, kind) = match known {
         Some((_, name, kind)) => ((*name).to_owned(), *kind),
         None => (format!("file system {magic:#x}"), Kind::Local),
