@@ -83,7 +83,7 @@ pub(in crate::repo) async fn pieces(
             Ok(chunks.iter().map(|c| c.offset..c.offset + u64::from(c.item.len)).collect())
         }
         body => Ok(match body {
-            EntryBody::File { size, .. } if *size > 0 => vec![0..*size],
+            EntryBody::File { size, .. } if *size > 0 => std::iter::once(0..*size).collect(),
             _ => Vec::new(),
         }),
     }
