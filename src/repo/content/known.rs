@@ -18,13 +18,17 @@ use crate::types::{ChunkId, Location, ManifestId, RepoUuid};
 /// Manifest nodes of the base that are fetched at once: some 8 * 20 KiB.
 const NODES_AT_ONCE: usize = 8;
 
+/// Where blobs lie, as far as that is known.
+#[derive(Debug, Default)]
+struct Places(HashMap<(BlobKind, [u8; 32]), Option<Location>>);
+
 /// The blobs met so far in one run. Shared by its threads.
 #[derive(Debug)]
 pub(in crate::repo) struct Known {
     uuid: RepoUuid,
     index: Option<Index>,
     blobs: Blobs,
-    places: Mutex<HashMap<(BlobKind, [u8; 32]), Option<Location>>>,
+    places: Mutex<Places>,
 }
 
 /// What is known of a chunk.
@@ -60,12 +64,12 @@ impl Known {
 
     /// Where a blob of the base or of this run lies; `None` when it is neither.
     pub(in crate::repo) fn blob(&self, kind: BlobKind, hash: &[u8; 32]) -> Option<Option<Location>> {
-        self.places().get(&(kind, *hash)).copied()
+        self.places().0.get(&(kind, *hash)).copied()
     }
 
     /// Notes a blob that the base refers to, or that this run has put into a pack.
     pub(in crate::repo) fn note(&self, kind: BlobKind, hash: [u8; 32], place: Option<Location>) {
-        self.places().insert((kind, hash), place);
+        self.places().0.insert((kind, hash), place);
     }
 
     /// Forgets a candidate whose pack is gone.
@@ -111,7 +115,7 @@ impl Known {
         Ok(())
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<(BlobKind, [u8; 32]), Option<Location>>> {
+    fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

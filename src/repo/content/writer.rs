@@ -27,7 +27,7 @@ use super::known::Known;
 use super::manifest::ManifestBuilder;
 use super::sink::{PreparedChunk, Sink};
 
-use feed::{Feeder, Job};
+use feed::{Done, Feeder, Job};
 use jobs::{Cut, Short, bounded, changed, died, read_short};
 
 /// Raw bytes of jobs under way.
@@ -135,7 +135,7 @@ impl<S: Source, T: Send + 'static> Pipeline<S, T> {
                 Job::Other(other) => return Ok(Some(Output::Other(other))),
                 Job::Failed(error) => return Err(error),
                 Job::Short { task, charge: _charge } => {
-                    let (source, short) = task.await.map_err(died)?;
+                    let Done { source, short } = task.await.map_err(died)?;
                     let written = match short? {
                         Short::Ready { meta, size, cut } => finished(source, meta, size, cut, sink).await?,
                         Short::Long => self.again(source, sink).await?,

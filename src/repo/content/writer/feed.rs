@@ -21,13 +21,20 @@ pub(super) enum Job<S: Source, T> {
     /// Passed through.
     Other(T),
     /// A file of at most one chunk.
-    Short { task: JoinHandle<(S, Result<Short<S::Meta>, RepoError>)>, charge: OwnedSemaphorePermit },
+    Short { task: JoinHandle<Done<S>>, charge: OwnedSemaphorePermit },
     /// The next chunk of a longer file.
     Chunk { task: JoinHandle<PreparedChunk>, charge: OwnedSemaphorePermit },
     /// Its end.
     End { source: S, meta: S::Meta, size: u64, unchanged: bool },
     /// A file that cannot be read.
     Failed(RepoError),
+}
+
+/// A file that was given to a thread, and what came of it.
+#[derive(Debug)]
+pub(super) struct Done<S: Source> {
+    pub(super) source: S,
+    pub(super) short: Result<Short<S::Meta>, RepoError>,
 }
 
 /// The receiver is gone: nobody waits for the work.
@@ -77,7 +84,7 @@ impl<S: Source, T: Send + 'static> Feeder<S, T> {
         let task = spawn_blocking(move || {
             let short = read_short(&source, &known);
             drop(slot);
-            (source, short)
+            Done { source, short }
         });
         self.send(Job::Short { task, charge }).await
     }
