@@ -147,18 +147,22 @@ impl CachedFile {
     /// As [`CachedFile::read`]; what was fetched before stays.
     pub async fn fill(&self, range: Range<u64>, at_once: usize) -> Result<Filled, CacheError> {
         let end = range.end.min(self.size());
-        let missing = stream::unfold(range.start, |offset| async move {
-            let gap = self.pin.entry().first_gap(offset..end)?;
-            let piece = self.piece_at(gap).await;
+        // Handles of their own instead of borrows: only so can a task of the runtime call this.
+        let missing = stream::unfold((self.clone(), range.start), move |(file, offset)| async move {
+            let gap = file.pin.entry().first_gap(offset..end)?;
+            let piece = file.piece_at(gap).await;
             let next = piece.as_ref().map_or(end, |piece| piece.end);
-            Some((piece, next))
+            Some((piece, (file, next)))
         });
         let mut fetches = std::pin::pin!(
             missing
-                .map(|piece| async move {
-                    match self.piece(piece?).await? {
-                        Some(fetched) => Ok(fetched.kept),
-                        None => Ok::<_, CacheError>(true),
+                .map(|piece| {
+                    let file = self.clone();
+                    async move {
+                        match file.piece(piece?).await? {
+                            Some(fetched) => Ok(fetched.kept),
+                            None => Ok::<_, CacheError>(true),
+                        }
                     }
                 })
                 .buffer_unordered(at_once.max(1))

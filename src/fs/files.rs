@@ -5,14 +5,17 @@
 //! is handed to the kernel whole; an incomplete one never is, because its holes would read as zeros.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::cache::{CacheError, CachedFile, ContentKey};
 use crate::format::{Content, EntryBody};
 
+use super::ahead::Ahead;
 use super::error::FsError;
 use super::inode::Ino;
 use super::node::Node;
@@ -23,6 +26,12 @@ use super::view::{Target, View};
 
 /// Files from this length on are opened with passthrough: below, an open costs more than the few reads it saves.
 const PASSTHROUGH_BYTES: u64 = 1 << 20;
+
+/// Windows that are fetched ahead at once in this process: each holds up to [`PIECES_AHEAD`] chunks in memory.
+static FETCHES_AHEAD: Semaphore = Semaphore::const_new(32);
+
+/// Chunks of a window that are fetched at once.
+const PIECES_AHEAD: usize = 8;
 
 /// A file that is open: what its reads are answered from.
 #[derive(Debug)]
@@ -42,6 +51,7 @@ pub struct OpenContent {
     cached: Option<CachedFile>,
     /// The complete file, for passthrough.
     whole: Option<Arc<File>>,
+    ahead: Ahead,
 }
 
 impl OpenFile {
@@ -108,7 +118,7 @@ impl View {
             cache.file(key, size, Arc::new(pieces))
         });
         let whole = cached.as_ref().filter(|_| size >= PASSTHROUGH_BYTES).and_then(CachedFile::complete_file);
-        OpenContent { tree, node, cached, whole }
+        OpenContent { tree, node, cached, whole, ahead: Ahead::default() }
     }
 }
 
@@ -139,7 +149,20 @@ impl OpenContent {
             return Ok(buf.into());
         }
         drop(buf);
+        self.fetch_ahead(cached, offset..offset + len as u64);
         cached.read(offset, len).await.map_err(|error| self.failed(error))
+    }
+
+    /// Begins to fetch what a stream of reads will ask for next. Only a saving: where it fails, or is one too many, the
+    /// read itself fetches.
+    fn fetch_ahead(&self, cached: &CachedFile, range: Range<u64>) {
+        let Some(wanted) = self.ahead.read(range, cached.size()) else { return };
+        let Ok(permit) = FETCHES_AHEAD.try_acquire() else { return };
+        let cached = cached.clone();
+        tokio::spawn(async move {
+            let _ = cached.fill(wanted, PIECES_AHEAD).await;
+            drop(permit);
+        });
     }
 
     fn failed(&self, error: CacheError) -> FsError {

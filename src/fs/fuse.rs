@@ -13,6 +13,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
@@ -197,8 +198,16 @@ impl Adapter {
         let runtime = &self.inner.options.runtime;
         let _inside = runtime.enter();
         // The waker of this poll is never used: the runtime polls again at once and leaves its own.
-        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-            return;
+        let mut context = Context::from_waker(Waker::noop());
+        // A panic costs its request an EIO, as on the runtime, and not the mount one of its threads.
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context).is_ready())) {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(_) => {
+                add(&self.inner.view.stats().errors, 1);
+                tracing::error!(?ino, "{what}: a defect of atfs; please report it with what stands above");
+                return;
+            }
         }
         add(&self.inner.view.stats().waited, 1);
         let inner = self.inner.clone();

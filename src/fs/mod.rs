@@ -3,12 +3,13 @@
 //! - `inode`: numbers made of slot and rank; no inode table.
 //! - `tree`: one commit as inodes; `refs_root`: a directory per ref; `virtuals`: the `.atfs` files; `xattr`.
 //! - `view`: all of them behind inode numbers: what a mount shows, testable without a mount.
-//! - `files`, `handles`, `mode`: open files, and which way their bytes travel.
+//! - `files`, `handles`, `mode`, `ahead`, `pieces`: open files, which way their bytes travel, and from where.
 //! - `errno`: the only place where errors become errnos.
 //! - `fuse`: the only file that names fuser.
 //!
 //! A read-only mount never changes: bytes behind an inode number stay what they are for the life of the mount.
 
+mod ahead;
 mod attr;
 mod errno;
 mod error;

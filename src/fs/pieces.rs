@@ -11,11 +11,7 @@ use crate::cache::{FetchError, Pieces};
 use crate::format::LeafItem;
 use crate::repo::{RepoError, Snapshot};
 
-/// Length of a piece in bytes: the average chunk. Where a piece cuts a chunk, the repository's memory of chunks saves
-/// the second fetch.
-const PIECE: u64 = 1 << 20;
-
-/// A file of a commit, cut at every [`PIECE`] bytes.
+/// A file of a commit, cut as it is stored: a piece is a chunk.
 pub(super) struct FilePieces {
     pub(super) snapshot: Snapshot,
     pub(super) item: Arc<LeafItem>,
@@ -36,13 +32,15 @@ impl std::error::Error for Shared {}
 #[async_trait]
 impl Pieces for FilePieces {
     async fn piece_at(&self, offset: u64) -> Result<Range<u64>, FetchError> {
-        let start = offset / PIECE * PIECE;
-        Ok(start..(start + PIECE).min(self.item.entry.size()))
+        self.snapshot.chunk_at(&self.item, offset).await.map_err(shared)
     }
 
     async fn fetch(&self, piece: Range<u64>) -> Result<Bytes, FetchError> {
         let len = usize::try_from(piece.end - piece.start).map_err(FetchError::new)?;
-        let read = self.snapshot.read(&self.item, piece.start, len).await;
-        read.map_err(|error| FetchError::new(Shared(Arc::new(error))))
+        self.snapshot.read(&self.item, piece.start, len).await.map_err(shared)
     }
+}
+
+fn shared(error: RepoError) -> FetchError {
+    FetchError::new(Shared(Arc::new(error)))
 }

@@ -133,6 +133,22 @@ impl Snapshot {
         }
     }
 
+    /// The chunk of a file that holds byte `offset` (below its size), as a range of bytes of the file: what a cache keeps
+    /// as one piece.
+    ///
+    /// # Errors
+    /// As [`Snapshot::read`]; [`RepoError::BadPath`] behind the end.
+    pub async fn chunk_at(&self, item: &LeafItem, offset: u64) -> Result<Range<u64>, RepoError> {
+        let found = match offset < item.entry.size() {
+            true => content::pieces(self.repository.blobs(), item, offset..offset + 1).await?,
+            false => Vec::new(),
+        };
+        found.into_iter().next().ok_or_else(|| RepoError::BadPath {
+            path: item.key.to_path().map_or_else(|_| format!("{:?}", item.key), |path| path.to_string()),
+            reason: format!("has no byte {offset}"),
+        })
+    }
+
     /// Exactly `len` bytes of a file from `offset`, or fewer at its end, straight from the store, without the SSD cache.
     ///
     /// # Errors
