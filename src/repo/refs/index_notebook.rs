@@ -130,7 +130,7 @@ mod tests {
         drop(notebook);
 
         let notebook = open();
-        assert_eq!(notebook.attempts(here).await.expect("read"), [attempt.clone()]);
+        assert_eq!(notebook.attempts(here).await.expect("read"), std::slice::from_ref(&attempt));
         assert_eq!(notebook.attempts(elsewhere).await.expect("read"), []);
         assert_eq!(notebook.anchor(here, "refs/heads/main/").await, Some(anchor(7)));
         assert_eq!(notebook.anchor(here, "refs/heads/other/").await, None);
