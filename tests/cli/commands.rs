@@ -111,3 +111,93 @@ fn doctor_says_what_this_machine_can_do() {
     let left = walkdir::WalkDir::new(machine.path("r/probe")).into_iter().flatten();
     assert_eq!(left.filter(|entry| entry.file_type().is_file()).count(), 0);
 }
+
+#[test]
+fn from_files_to_a_commit_and_back() {
+    let machine = Machine::new();
+    machine.ok(&["init", "DIR/r"]);
+    machine.write("tree/a.txt", b"hello\n");
+    machine.write("tree/sub/big.bin", &vec![7; 2 << 20]);
+    std::fs::create_dir(machine.path("tree/sub/empty")).unwrap();
+    std::os::unix::fs::symlink("../a.txt", machine.path("tree/sub/link")).unwrap();
+    let ran = machine.run(&["add", "DIR/r@main:", "DIR/tree/.", "-m", "first tree", "--meta", "job=7"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        fixed(&ran.err)
+            .starts_with("[main <id>] first tree\n2 files, 2 directories, 1 link; 2.0 MiB looked at, ")
+    );
+    let ran = machine.run(&["add", "DIR/r@main:", "DIR/tree/.", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &json["changed"], &json["new_bytes"]), (0, &false.into(), &0.into()), "{ran:?}");
+
+    assert_eq!(machine.ok(&["ls", "DIR/r"]), "a.txt\nsub\n");
+    assert_eq!(machine.ok(&["ls", "-R", "DIR/r"]), "a.txt\nsub\nsub/big.bin\nsub/empty\nsub/link\n");
+    let long = machine.ok(&["ls", "-l", "DIR/r@main:sub"]);
+    assert!(long.lines().last().unwrap().starts_with("lrwxrwxrwx"), "{long}");
+    assert!(long.ends_with(" link -> ../a.txt\n"), "{long}");
+    assert_eq!(machine.ok(&["cat", "DIR/r@main:a.txt"]), "hello\n");
+    let stat: serde_json::Value =
+        serde_json::from_str(&machine.ok(&["stat", "--json", "DIR/r@main:sub/big.bin"])).unwrap();
+    assert_eq!(
+        (&stat["kind"], &stat["size"], &stat["content"]),
+        (&"file".into(), &(2 << 20).into(), &"chunks".into())
+    );
+    assert!(
+        machine
+            .ok(&["show", "DIR/r"])
+            .contains("\nMeta:   job=7\n\n    first tree\n\n5 entries, 2 files, 2.0 MiB\n")
+    );
+
+    machine.write("tree/a.txt", b"hello again\n");
+    machine.ok(&["add", "DIR/r@main:a.txt", "DIR/tree/a.txt"]);
+    machine.ok(&["mv", "DIR/r@main:sub/big.bin", "sub/bigger.bin"]);
+    let err = machine.fails(1, &["rm", "DIR/r@main:sub"]);
+    assert!(err.contains("hint: `-r` removes directories with everything in them"), "{err}");
+    machine.ok(&["rm", "DIR/r@main:sub/link", "-m", "no link"]);
+    assert_eq!(
+        machine.ok(&["diff", "DIR/r@main~3", "main"]),
+        "~ a.txt (content 6 B → 12 B)\n- sub/big.bin\n+ sub/bigger.bin\n- sub/link\n"
+    );
+    let log = machine.ok(&["log", "DIR/r", "--oneline"]);
+    let subjects: Vec<&str> = log.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(subjects[0], "no link");
+    assert_eq!(subjects[1], "Rename sub/big.bin to sub/bigger.bin");
+    assert_eq!(subjects[3..], ["first tree", "Begin"]);
+
+    machine.ok(&["export", "DIR/r@main~3", "DIR/copy"]);
+    assert_eq!(std::fs::read(machine.path("copy/a.txt")).unwrap(), b"hello\n");
+    assert_eq!(std::fs::read(machine.path("copy/sub/big.bin")).unwrap(), vec![7; 2 << 20]);
+    assert_eq!(std::fs::read_link(machine.path("copy/sub/link")).unwrap(), std::path::Path::new("../a.txt"));
+    assert!(machine.path("copy/sub/empty").is_dir());
+    let err = machine.fails(2, &["add", "DIR/r@main~1:", "DIR/tree/a.txt"]);
+    assert!(err.starts_with("error: main~1 is not a branch: only a branch can be committed to\n"), "{err}");
+    let err = machine.fails(1, &["add", "DIR/r", "DIR/none"]);
+    assert!(err.starts_with("error: reading DIR/none: No such file or directory"), "{err}");
+}
+
+#[test]
+fn a_mount_is_made_listed_and_taken_away() {
+    if std::fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
+        eprintln!("SKIPPED: no /dev/fuse");
+        return;
+    }
+    let machine = Machine::new();
+    machine.ok(&["init", "DIR/r"]);
+    machine.write("a.txt", b"hello\n");
+    machine.ok(&["add", "DIR/r", "DIR/a.txt"]);
+    std::fs::create_dir(machine.path("mnt")).unwrap();
+    let ran = machine.run(&["mount", "DIR/r@main", "DIR/mnt"]);
+    assert_eq!(
+        (ran.code, fixed(&ran.err)),
+        (0, "DIR/r@main is mounted on DIR/mnt, read-only, at commit <id>\n".to_owned())
+    );
+    assert_eq!(std::fs::read(machine.path("mnt/a.txt")).unwrap(), b"hello\n");
+    let mounts = machine.ok(&["mounts", "--json"]);
+    let mounts: serde_json::Value = serde_json::from_str(&mounts).unwrap();
+    let ours = mounts.as_array().unwrap().iter().find(|mount| mount["mount_point"] == "DIR/mnt").unwrap();
+    assert_eq!((&ours["revision"], &ours["health"]), (&"main".into(), &"served".into()));
+    let err = machine.fails(1, &["mount", "DIR/r@main", "DIR/mnt"]);
+    assert!(err.ends_with("is already mounted on DIR/mnt\nhint: `atfs umount DIR/mnt` first\n"), "{err}");
+    machine.ok(&["umount", "DIR/mnt"]);
+    assert!(!machine.path("mnt/a.txt").exists());
+}
