@@ -1,4 +1,5 @@
-//! The cache's disk full, read-only, gone or lying: every read is answered with the right bytes from the store.
+//! The cache's disk full, read-only, gone or lying: every read is answered with the right bytes from the
+//! store.
 #![allow(clippy::unwrap_used)]
 
 mod cache_support;
@@ -142,8 +143,8 @@ async fn no_free_descriptor_costs_a_fetch_and_not_the_file() {
     let source = Source::new(content(1, 200_000), 100_000);
     read_all(&file(&cache, 1, &source), &source).await;
     let before = source.fetches();
-    // A directory that cannot be entered stands for every error that says nothing against the file (root passes
-    // permissions by, so it is a loop of links).
+    // A directory that cannot be entered stands for every error that says nothing against the file (root
+    // passes permissions by, so it is a loop of links).
     let files_dir = dir.path().join("v1/files");
     let aside = dir.path().join("aside");
     fs::rename(&files_dir, &aside).unwrap();

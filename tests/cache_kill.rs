@@ -1,5 +1,5 @@
-//! A process that is killed while it fills the cache: what is complete is found and right, what is not is never taken
-//! for it, and the directory is free at once.
+//! A process that is killed while it fills the cache: what is complete is found and right, what is not is
+//! never taken for it, and the directory is free at once.
 //!
 //! The other process is this test binary, told by an environment variable which role to play.
 #![allow(clippy::unwrap_used)]

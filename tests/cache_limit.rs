@@ -78,7 +78,8 @@ async fn a_thousand_random_reads_with_evictions_under_open_files() {
     assert!(stats.evictions > 100, "{stats:?}");
     assert!(stats.bytes_on_disk <= LIMIT && stats.bytes_limit == LIMIT);
     assert_eq!((stats.entries_open, stats.bytes_open, stats.disk_errors), (0, 0, 0));
-    // The account runs ahead of the disk, by the blocks that neighbouring pieces share and the lock and boot files.
+    // The account runs ahead of the disk, by the blocks that neighbouring pieces share and the lock and
+    // boot files.
     let (counted, used) = (stats.bytes_on_disk + 8192, disk.used());
     assert!(used <= counted && counted <= used + LIMIT / 10, "{used} on disk, {counted} counted");
 }

@@ -1,6 +1,7 @@
 //! Opening a cache of a million entries. Numbers for `docs/`, not an assertion about time: run it with
-//! `cargo test --release --test cache_million -- --ignored --nocapture` on a disk with a million free inodes.
-//! (The first read of the later rounds also pays for the memory of the round before: moka frees it at its next use.)
+//! `cargo test --release --test cache_million -- --ignored --nocapture` on a disk with a million free
+//! inodes. (The first read of the later rounds also pays for the memory of the round before: moka frees it
+//! at its next use.)
 #![allow(clippy::unwrap_used)]
 
 mod cache_support;

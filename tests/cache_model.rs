@@ -1,4 +1,5 @@
-//! Whatever is read, closed, opened again, put in, evicted or restarted, in whatever order: the bytes are those of a plain `Vec<u8>`.
+//! Whatever is read, closed, opened again, put in, evicted or restarted, in whatever order: the bytes are
+//! those of a plain `Vec<u8>`.
 #![allow(clippy::unwrap_used)]
 
 mod cache_support;
@@ -11,10 +12,12 @@ use atfs::cache::CachedFile;
 use cache_support::{SmallDisk, Source, content, key, open};
 use proptest::prelude::*;
 
-/// With the limit of 64 blocks below: small ones, some that fill a quarter of the cache, and one that is larger than it.
+/// With the limit of 64 blocks below: small ones, some that fill a quarter of the cache, and one that is
+/// larger than it.
 const SIZES: [usize; 8] = [1, 4096, 5000, 30_000, 65_536, 70_000, 100_000, 400_000];
 const LIMIT: u64 = 64 * 4096;
-/// The lock and the record of the boot: of a limit as low as this they are more than the part set aside for them.
+/// The lock and the record of the boot: of a limit as low as this they are more than the part set aside for
+/// them.
 const OWN: u64 = 2 * 4096;
 
 #[derive(Debug, Clone)]

@@ -1,4 +1,5 @@
-//! Whatever happens to the bytes of the index file, it opens, never panics, and never gives back a wrong value.
+//! Whatever happens to the bytes of the index file, it opens, never panics, and never gives back a wrong
+//! value.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -115,7 +116,8 @@ proptest! {
             apply(&mut bytes, damage);
         }
         fs::write(&file, bytes).unwrap();
-        // The first use may meet the damage and start anew; the second, and all later ones, find what was put since.
+        // The first use may meet the damage and start anew; the second, and all later ones, find what was
+        // put since.
         use_it(dir.path());
         use_it(dir.path());
         prop_assert_eq!(use_it(dir.path()), NODES);

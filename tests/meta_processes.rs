@@ -1,4 +1,5 @@
-//! Two real processes on one state directory, and one that is killed: the index is never corrupted, and no attempt is lost.
+//! Two real processes on one state directory, and one that is killed: the index is never corrupted, and no
+//! attempt is lost.
 //!
 //! The other process is this test binary, told by an environment variable which role to play.
 #![allow(clippy::unwrap_used)]

@@ -1,10 +1,11 @@
 //! One open content: the file that holds what there is of it, and the bytes that are in it.
 //!
 //! - A byte is marked as there only after the write that put it there has succeeded; nothing is ever
-//!   unmarked or overwritten while the file is used. So a reader that finds a range marked may read it from the
-//!   descriptor it found beside the marks, without a lock.
+//!   unmarked or overwritten while the file is used. So a reader that finds a range marked may read it from
+//!   the descriptor it found beside the marks, without a lock.
 //! - When the last byte is there the file gets its name and the descriptor is replaced by a read-only one.
-//! - When the disk fails a read, the file is given up whole ([`Stage::Off`]): the bytes come from the store from then on.
+//! - When the disk fails a read, the file is given up whole ([`Stage::Off`]): the bytes come from the store
+//!   from then on.
 
 use std::fs::File;
 use std::io;
@@ -18,8 +19,8 @@ use super::order::{Extent, Idle, Partial};
 use super::room::{Known, Room, blocks_of};
 use super::spans::Spans;
 
-/// Another write of the same length is tried once after that much was evicted: a full disk is full for everybody, and the next
-/// pieces want room as well.
+/// Another write of the same length is tried once after that much was evicted: a full disk is full for
+/// everybody, and the next pieces want room as well.
 const SHED_BLOCKS: u64 = (64 << 20) / super::room::BLOCK_BYTES;
 
 /// A content that somebody has open.
@@ -39,7 +40,8 @@ struct Disk {
     spans: Spans,
     /// `Some` while the stage is `Partial` or `Complete`.
     file: Option<Arc<File>>,
-    /// What the marked bytes are counted with; room that a piece has reserved and not yet filled is not among it.
+    /// What the marked bytes are counted with; room that a piece has reserved and not yet filled is not
+    /// among it.
     blocks: u64,
 }
 
@@ -163,8 +165,8 @@ impl Entry {
         disk.file.clone().filter(|_| matches!(disk.stage, Stage::Complete))
     }
 
-    /// Fills `buf` from `offset` if all of that is on disk. `false`: it is not, or the disk failed, and then nothing of
-    /// this entry is on disk any more.
+    /// Fills `buf` from `offset` if all of that is on disk. `false`: it is not, or the disk failed, and
+    /// then nothing of this entry is on disk any more.
     pub(super) fn read(&self, room: &Room, offset: u64, buf: &mut [u8]) -> bool {
         let file = {
             let disk = self.disk();
@@ -200,7 +202,8 @@ impl Entry {
         room.discard(&self.key, &Idle { blocks: before.blocks, extent });
     }
 
-    /// Writes a verified piece to disk and marks it; the last one completes the file. `false`: it is not kept. Blocks.
+    /// Writes a verified piece to disk and marks it; the last one completes the file. `false`: it is not
+    /// kept. Blocks.
     pub(super) fn store(&self, room: &Room, range: &Range<u64>, bytes: &[u8]) -> bool {
         if matches!(self.disk().stage, Stage::Off(_)) {
             return false;

@@ -1,5 +1,5 @@
-//! What can go wrong with the cache. Trouble with its disk is not among the errors of a read: those degrade to the
-//! store.
+//! What can go wrong with the cache. Trouble with its disk is not among the errors of a read: those degrade
+//! to the store.
 
 use std::io;
 use std::path::Path;

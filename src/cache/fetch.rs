@@ -1,10 +1,11 @@
 //! Fetch once, however many readers.
 //!
-//! A reader who misses a piece *claims* it: the first claim starts the fetch, later ones wait for the same answer. The
-//! fetch runs in a task of its own, so a reader who goes away takes nothing from the others. A claim looks at the
-//! marks on disk, the fetches under way, and the pieces not kept, under one lock; a fetch takes itself off its list only
-//! after its bytes are in one of the other two places. So no piece is fetched twice that could be had once.
-//! A failed fetch takes itself off before anybody hears of it: whoever reads next starts a new one.
+//! A reader who misses a piece *claims* it: the first claim starts the fetch, later ones wait for the same
+//! answer. The fetch runs in a task of its own, so a reader who goes away takes nothing from the others. A
+//! claim looks at the marks on disk, the fetches under way, and the pieces not kept, under one lock; a
+//! fetch takes itself off its list only after its bytes are in one of the other two places. So no piece is
+//! fetched twice that could be had once. A failed fetch takes itself off before anybody hears of it:
+//! whoever reads next starts a new one.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -42,7 +43,8 @@ pub(super) struct Ticket {
     fetcher: FetcherId,
 }
 
-/// Tells fetchers of the same content apart: they may be of different repositories, of which one cannot be reached.
+/// Tells fetchers of the same content apart: they may be of different repositories, of which one cannot be
+/// reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FetcherId(usize);
 
@@ -91,7 +93,8 @@ impl InFlight {
         };
         let Begun { landing, ticket, at_hand } = begun;
         let pieces = Arc::clone(pieces);
-        // Not under the lock: a runtime that is shutting down drops the task here and now, and it takes the lock.
+        // Not under the lock: a runtime that is shutting down drops the task here and now, and it takes the
+        // lock.
         tokio::spawn(async move {
             let answer = match at_hand {
                 Some(bytes) => Ok(landing.keep(bytes).await),

@@ -50,9 +50,9 @@ impl Drop for Pin {
     }
 }
 
-/// A content that is open: readable from end to end, whatever of it is on disk. While a handle lives the entry is not
-/// evicted, so hold one as long as somebody reads or as a descriptor from [`CachedFile::complete_file`] is
-/// in use, and no longer. Cheap to clone.
+/// A content that is open: readable from end to end, whatever of it is on disk. While a handle lives the
+/// entry is not evicted, so hold one as long as somebody reads or as a descriptor from
+/// [`CachedFile::complete_file`] is in use, and no longer. Cheap to clone.
 #[derive(Clone)]
 pub struct CachedFile {
     pin: Pin,
@@ -95,14 +95,14 @@ impl CachedFile {
         self.pin.entry().is_whole()
     }
 
-    /// The complete file, open for reading only, for the kernel to read it without us; `None` while bytes are missing (a
-    /// hole would read as zeros), and for the empty content, which has no file.
+    /// The complete file, open for reading only, for the kernel to read it without us; `None` while bytes
+    /// are missing (a hole would read as zeros), and for the empty content, which has no file.
     pub fn complete_file(&self) -> Option<Arc<File>> {
         self.pin.entry().complete_file()
     }
 
-    /// Fills `buf` from `offset` with what is on disk, and says how much that is: less than `buf` only at the end of the
-    /// file. `None` unless all of it is on disk. Waits for the disk, never for the network.
+    /// Fills `buf` from `offset` with what is on disk, and says how much that is: less than `buf` only at
+    /// the end of the file. `None` unless all of it is on disk. Waits for the disk, never for the network.
     pub fn try_read(&self, offset: u64, buf: &mut [u8]) -> Option<usize> {
         let len = self.size().saturating_sub(offset).min(buf.len() as u64) as usize;
         if len > 0 && !self.pin.entry().read(&self.cache().room, offset, &mut buf[..len]) {
@@ -112,12 +112,12 @@ impl CachedFile {
         Some(len)
     }
 
-    /// The `len` bytes from `offset`, or fewer at the end of the file: what is missing is fetched, and kept on disk when the disk
-    /// takes it. May be dropped at any time; a fetch it began goes on.
+    /// The `len` bytes from `offset`, or fewer at the end of the file: what is missing is fetched, and kept
+    /// on disk when the disk takes it. May be dropped at any time; a fetch it began goes on.
     ///
     /// # Errors
-    /// [`CacheError::Fetch`] when a missing piece cannot be fetched, [`CacheError::BadPiece`] when the fetcher errs.
-    /// Trouble with the disk is no error.
+    /// [`CacheError::Fetch`] when a missing piece cannot be fetched, [`CacheError::BadPiece`] when the
+    /// fetcher errs. Trouble with the disk is no error.
     pub async fn read(&self, offset: u64, len: usize) -> Result<Bytes, CacheError> {
         let end = self.size().min(offset.saturating_add(len as u64));
         if offset >= end {
@@ -136,7 +136,8 @@ impl CachedFile {
             if let Some(bytes) = self.read_through(range.clone()).await? {
                 return Ok(bytes);
             }
-            // The disk failed under a part that was on it. Now nothing is, so the second round fetches everything.
+            // The disk failed under a part that was on it. Now nothing is, so the second round fetches
+            // everything.
         }
         Err(FetchError::new("the cache's reader threads have ended").into())
     }
@@ -257,8 +258,8 @@ impl CachedFile {
             };
             match ticket.wait().await {
                 Ok(fetched) => return Ok(Some(fetched)),
-                // Another repository's fetcher failed; ours may reach a store that answers. Once, so that many
-                // readers do not take turns for ever.
+                // Another repository's fetcher failed; ours may reach a store that answers. Once, so that
+                // many readers do not take turns for ever.
                 Err(_) if !failed_for_others && !ticket.is_by(FetcherId::of(&self.pieces)) => {
                     failed_for_others = true;
                 }

@@ -10,14 +10,14 @@ pub struct ContentKey {
 }
 
 impl ContentKey {
-    /// Content that every mount of this machine may share: `identity` is a collision-free hash of it, or of what it
-    /// is made of.
+    /// Content that every mount of this machine may share: `identity` is a collision-free hash of it, or of
+    /// what it is made of.
     pub const fn shared(identity: [u8; 32]) -> Self {
         Self { identity, scope: [0; 16] }
     }
 
-    /// Content that only readers of `scope` (a repository) may find: where several users share a daemon, knowing a hash
-    /// must not open what one may not read. `scope` is not all zero.
+    /// Content that only readers of `scope` (a repository) may find: where several users share a daemon,
+    /// knowing a hash must not open what one may not read. `scope` is not all zero.
     pub const fn scoped(identity: [u8; 32], scope: [u8; 16]) -> Self {
         Self { identity, scope }
     }
@@ -29,8 +29,8 @@ impl fmt::Debug for ContentKey {
     }
 }
 
-/// A content and its size in bytes: what an entry of the cache is. The size is part of the name, so a scan knows it
-/// without asking the file system, and content claimed with another size is another entry.
+/// A content and its size in bytes: what an entry of the cache is. The size is part of the name, so a scan
+/// knows it without asking the file system, and content claimed with another size is another entry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct EntryKey {
     pub(super) content: ContentKey,
@@ -43,7 +43,8 @@ impl EntryKey {
         format!("{:02x}", self.content.identity[0])
     }
 
-    /// The entry that a file name spells; `None` for any other name. A key has one spelling: lower case, no leading zeros.
+    /// The entry that a file name spells; `None` for any other name. A key has one spelling: lower case, no
+    /// leading zeros.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (content, size) = name.split_once('-')?;
         let (identity, scope) = match content.split_once('.') {

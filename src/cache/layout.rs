@@ -8,11 +8,11 @@
 //! <dir>/v1/discarded/<n>         on the way out
 //! ```
 //!
-//! **A name under `files/` means complete.** It is given by `rename`, after the last piece was written. A process that
-//! is killed leaves whole files under `files/` and nameless ones under `partial/`, which the next one throws away; the kernel's page cache does
-//! not die with the process. Power loss is another matter: a name may reach the disk before the bytes do. So contents
-//! written under another boot are thrown away as well, all of them, until a record of what has surely reached the disk
-//! says which may stay.
+//! **A name under `files/` means complete.** It is given by `rename`, after the last piece was written. A
+//! process that is killed leaves whole files under `files/` and nameless ones under `partial/`, which the
+//! next one throws away; the kernel's page cache does not die with the process. Power loss is another
+//! matter: a name may reach the disk before the bytes do. So contents written under another boot are thrown
+//! away as well, all of them, until a record of what has surely reached the disk says which may stay.
 
 use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
@@ -24,8 +24,8 @@ use std::time::{Duration, SystemTime};
 use super::CacheError;
 use super::key::EntryKey;
 
-/// A last use older than that is written down when an entry is opened. The order of eviction after a restart is that
-/// exact; more often would be a write per open.
+/// A last use older than that is written down when an entry is opened. The order of eviction after a
+/// restart is that exact; more often would be a write per open.
 const USE_RESOLUTION: Duration = Duration::from_secs(60);
 
 /// The directory, locked for this process.
@@ -41,8 +41,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Opens or makes the cache directory `dir` (0700) and takes its lock. What a dead process left behind is put
-    /// aside for [`Layout::delete_discarded`].
+    /// Opens or makes the cache directory `dir` (0700) and takes its lock. What a dead process left behind
+    /// is put aside for [`Layout::delete_discarded`].
     pub(super) fn open(dir: &Path) -> Result<Self, CacheError> {
         let make = |dir: &Path| {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
@@ -161,8 +161,8 @@ impl Layout {
             .open(self.partial_path(number))
     }
 
-    /// Gives a partial file, of which every byte is there, its name, and opens it again for reading only: what is complete is
-    /// never reachable through a writable descriptor.
+    /// Gives a partial file, of which every byte is there, its name, and opens it again for reading only:
+    /// what is complete is never reachable through a writable descriptor.
     pub(super) fn complete(&self, number: u64, file: &File, key: &EntryKey) -> io::Result<File> {
         file.set_permissions(Permissions::from_mode(0o400))?;
         let (from, to) = (self.partial_path(number), self.complete_path(key));
@@ -190,8 +190,8 @@ impl Layout {
         delete(&self.partial_path(number))
     }
 
-    /// Every complete entry with its last use, shard by shard, until `stop` says so. A file that is not what its name says is
-    /// deleted; one whose name says nothing is left alone.
+    /// Every complete entry with its last use, shard by shard, until `stop` says so. A file that is not
+    /// what its name says is deleted; one whose name says nothing is left alone.
     pub(super) fn scan(
         &self,
         stop: impl Fn() -> bool,
@@ -234,7 +234,8 @@ fn numbers(dir: &Path) -> impl Iterator<Item = u64> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The lock is on a descriptor for reading, so that it does not keep an administrator from remounting the disk read-only.
+/// The lock is on a descriptor for reading, so that it does not keep an administrator from remounting the
+/// disk read-only.
 fn take_lock(dir: &Path) -> Result<File, CacheError> {
     let path = dir.join("lock");
     let lock = match open_read_only(&path) {

@@ -1,26 +1,30 @@
 //! The SSD cache of file contents: whole files by content, filled piece by piece, bounded in bytes.
 //!
 //! # What must always be true
-//! - **Never wrong bytes.** A piece comes in already verified; a byte counts as there only after the write of it succeeded; a file has
-//!   a name under `files/` only when every byte of it is there, and then only read-only descriptors of it exist.
-//! - **Trouble with the disk is not the reader's.** What cannot be written is served from memory, what cannot be read is
-//!   fetched again; the log says so once a minute.
+//! - **Never wrong bytes.** A piece comes in already verified; a byte counts as there only after the write
+//!   of it succeeded; a file has a name under `files/` only when every byte of it is there, and then only
+//!   read-only descriptors of it exist.
+//! - **Trouble with the disk is not the reader's.** What cannot be written is served from memory, what
+//!   cannot be read is fetched again; the log says so once a minute.
 //! - **The limit holds** at every moment, by our own count, which runs ahead of the disk.
-//! - **A piece is fetched once**, however many readers wait for it, and a reader who goes away disturbs nobody.
-//! - **The directory is the catalogue.** What exists is found by its name, with no database that could disagree. A scan in the
-//!   background adds up what is there and in which order it was used; `open` waits for it half a second, and goes on without it in
-//!   a directory of millions (until it ends, existing contents are served and new ones are not kept).
+//! - **A piece is fetched once**, however many readers wait for it, and a reader who goes away disturbs
+//!   nobody.
+//! - **The directory is the catalogue.** What exists is found by its name, with no database that could
+//!   disagree. A scan in the background adds up what is there and in which order it was used; `open` waits
+//!   for it half a second, and goes on without it in a directory of millions (until it ends, existing
+//!   contents are served and new ones are not kept).
 //!
 //! # Who calls whom
-//! [`CachedFile`] (`file`) answers reads; it *claims* pieces (`fetch`), which a [`Pieces`] fetches and an `entry` keeps on
-//! disk, if `room` grants the blocks; `room` holds the accounts and evicts in the order of `order`; `layout` spells every path.
-//! No lock is held over a wait. Locks nest in one order only: pieces under way, then an entry's marks; the accounts
-//! are taken with neither, except that closing an entry reads its marks.
+//! [`CachedFile`] (`file`) answers reads; it *claims* pieces (`fetch`), which a [`Pieces`] fetches and an
+//! `entry` keeps on disk, if `room` grants the blocks; `room` holds the accounts and evicts in the order of
+//! `order`; `layout` spells every path. No lock is held over a wait. Locks nest in one order only: pieces
+//! under way, then an entry's marks; the accounts are taken with neither, except that closing an entry
+//! reads its marks.
 //!
 //! # What comes later, and where it goes
-//! Slabs of small contents: another kind of slot in `order`. A free-space floor: one more condition in `Room::reserve`, with
-//! `Room::shed` to meet it. Trust after power loss: instead of the boot rule in `layout`. Adoption of committed
-//! files: beside [`Cache::insert`].
+//! Slabs of small contents: another kind of slot in `order`. A free-space floor: one more condition in
+//! `Room::reserve`, with `Room::shed` to meet it. Trust after power loss: instead of the boot rule in
+//! `layout`. Adoption of committed files: beside [`Cache::insert`].
 
 mod entry;
 mod error;
@@ -32,6 +36,7 @@ mod order;
 mod pieces;
 mod recent;
 mod room;
+mod scan;
 mod spans;
 mod stats;
 mod trouble;
@@ -58,14 +63,16 @@ use recent::Recent;
 use room::Room;
 use stats::Counters;
 
-/// How long [`Cache::open`] waits for the scan: long enough for some 100,000 entries, short enough to go unnoticed.
+/// How long [`Cache::open`] waits for the scan: long enough for some 100,000 entries, short enough to go
+/// unnoticed.
 const SCAN_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How the cache is to behave.
 #[derive(Debug, Clone)]
 pub struct CacheOptions {
-    /// What the contents may take on disk, in bytes; from 512 MiB on what the file system needs for them is included
-    /// (below that its directories, 1 MiB in all, come on top). With less than a piece nothing is kept.
+    /// What the contents may take on disk, in bytes; from 512 MiB on what the file system needs for them is
+    /// included (below that its directories, 1 MiB in all, come on top). With less than a piece nothing is
+    /// kept.
     pub limit_bytes: u64,
 }
 
@@ -73,11 +80,11 @@ pub struct CacheOptions {
 pub struct Cache {
     room: Arc<Room>,
     recent: Recent,
-    scan: Scan,
+    scan: ScanThread,
 }
 
 /// The thread that reads the directory.
-struct Scan {
+struct ScanThread {
     stop: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -86,7 +93,8 @@ impl Cache {
     /// Opens or makes the cache in `dir`.
     ///
     /// # Errors
-    /// [`CacheError::InUse`] when another process has it; [`CacheError::Dir`] when it cannot be made, locked or written.
+    /// [`CacheError::InUse`] when another process has it; [`CacheError::Dir`] when it cannot be made,
+    /// locked or written.
     pub fn open(dir: &Path, options: &CacheOptions) -> Result<Arc<Self>, CacheError> {
         let room = Arc::new(Room::new(Layout::open(dir)?, options.limit_bytes));
         let stop = Arc::new(AtomicBool::new(false));
@@ -96,18 +104,19 @@ impl Cache {
         });
         let thread = thread.map_err(|e| CacheError::dir("start a thread to read", dir, e))?;
         room.wait_for_scan(SCAN_PATIENCE);
-        let scan = Scan { stop, thread: Mutex::new(Some(thread)) };
+        let scan = ScanThread { stop, thread: Mutex::new(Some(thread)) };
         Ok(Arc::new(Self { room, recent: Recent::default(), scan }))
     }
 
-    /// Opens the content `key` of `size` bytes; what of it is not on disk is fetched by `pieces` when it is read. Opens a
-    /// file, and never waits for the network.
+    /// Opens the content `key` of `size` bytes; what of it is not on disk is fetched by `pieces` when it is
+    /// read. Opens a file, and never waits for the network.
     pub fn file(self: &Arc<Self>, key: ContentKey, size: u64, pieces: Arc<dyn Pieces>) -> CachedFile {
         CachedFile::new(self.pin(EntryKey { content: key, size }), pieces)
     }
 
-    /// Puts in a content that is at hand, verified: a neighbour in a pack that was fetched for another file. `true` if it is on
-    /// disk now, all of it. Writes, so not for a thread that must not wait for the disk.
+    /// Puts in a content that is at hand, verified: a neighbour in a pack that was fetched for another
+    /// file. `true` if it is on disk now, all of it. Writes, so not for a thread that must not wait for the
+    /// disk.
     pub fn insert(self: &Arc<Self>, key: ContentKey, bytes: &Bytes) -> bool {
         let size = bytes.len() as u64;
         let pin = self.pin(EntryKey { content: key, size });

@@ -1,9 +1,10 @@
 //! Which entries go first: the idle ones (nobody has them open) in the order in which they were last closed.
 //!
-//! moka keeps the order and the weights, under its LRU policy (the default, TinyLFU, refuses newcomers).
-//! It decides *which* entry goes, never *whether*: that is [`super::room`]'s, by its own exact count. An open entry is
-//! taken out and put back when it is closed, so a read costs nothing here, and what is open cannot be chosen.
-//! moka has no "evict until", so [`Order::shrink_to`] puts a weight on the scale for a moment and takes it off again.
+//! moka keeps the order and the weights, under its LRU policy (the default, TinyLFU, refuses newcomers). It
+//! decides *which* entry goes, never *whether*: that is [`super::room`]'s, by its own exact count. An open
+//! entry is taken out and put back when it is closed, so a read costs nothing here, and what is open cannot
+//! be chosen. moka has no "evict until", so [`Order::shrink_to`] puts a weight on the scale for a moment
+//! and takes it off again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -76,8 +77,8 @@ impl Order {
         Self { cache, capacity, evicted }
     }
 
-    /// Adds an entry as the most recently used one. Returns what moka threw out for it: itself, if it is larger than
-    /// all the room there is, or older ones.
+    /// Adds an entry as the most recently used one. Returns what moka threw out for it: itself, if it is
+    /// larger than all the room there is, or older ones.
     #[must_use]
     pub(super) fn insert(&self, key: EntryKey, idle: Idle) -> Vec<(EntryKey, Idle)> {
         self.cache.insert(Slot::Entry(key), idle);

@@ -8,24 +8,26 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// The longest piece. Longer than any chunk; it bounds what one reader of one byte can make the cache hold in memory.
+/// The longest piece. Longer than any chunk; it bounds what one reader of one byte can make the cache hold
+/// in memory.
 pub const MAX_PIECE_BYTES: u64 = 16 << 20;
 
-/// One file's content, cut into consecutive pieces (chunks, as a rule), each of which can be fetched by itself.
+/// One file's content, cut into consecutive pieces (chunks, as a rule), each of which can be fetched by
+/// itself.
 ///
-/// The cache asks for no list: at 200 GB that list is itself fetched bit by bit. It asks which piece holds a byte, and
-/// only about bytes that it does not have.
+/// The cache asks for no list: at 200 GB that list is itself fetched bit by bit. It asks which piece holds
+/// a byte, and only about bytes that it does not have.
 #[async_trait]
 pub trait Pieces: Send + Sync + 'static {
-    /// The piece that holds byte `offset` of the file (below its size): 1 to [`MAX_PIECE_BYTES`] bytes, within the
-    /// file, the same at every call.
+    /// The piece that holds byte `offset` of the file (below its size): 1 to [`MAX_PIECE_BYTES`] bytes,
+    /// within the file, the same at every call.
     ///
     /// # Errors
     /// Any; the read that asked fails with it.
     async fn piece_at(&self, offset: u64) -> Result<Range<u64>, FetchError>;
 
-    /// Exactly the bytes of `piece`, which [`Pieces::piece_at`] named, **already verified** against its hash: the cache keeps
-    /// what it is given for ever.
+    /// Exactly the bytes of `piece`, which [`Pieces::piece_at`] named, **already verified** against its
+    /// hash: the cache keeps what it is given for ever.
     ///
     /// # Errors
     /// Any; every reader that waits for the piece fails with it, and the next read asks again.

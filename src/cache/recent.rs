@@ -1,8 +1,8 @@
 //! The last pieces that could not be kept on disk, in memory.
 //!
-//! A piece is read in several requests. When the disk takes nothing (full, read-only, everything pinned), each
-//! of them would fetch it again; with these few it is fetched about once. When room has been freed since, the piece is
-//! offered to the disk again at its next use.
+//! A piece is read in several requests. When the disk takes nothing (full, read-only, everything pinned),
+//! each of them would fetch it again; with these few it is fetched about once. When room has been freed
+//! since, the piece is offered to the disk again at its next use.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,46 +1,42 @@
 //! Room on disk: who has how much of it, and the law that the limit holds.
 //!
-//! Everything the cache holds is in one of these sums, in blocks of 4 KiB, and a block is counted before it is written
-//! and until after it is deleted:
+//! Everything the cache holds is in one of these sums, in blocks of 4 KiB, and a block is counted before it
+//! is written and until after it is deleted:
 //!
 //! - **open**: entries that somebody has open; they are never evicted.
 //! - **idle**: the others, in [`Order`].
 //! - **dying**: evicted, the file not yet deleted.
 //! - **stuck**: could not be deleted.
 //!
-//! [`Room::reserve`] grants a piece its blocks only while the sum stays within the limit, and evicts idle entries until it
-//! does. When all that is left is open, it refuses: the piece is served and not kept. That is also the right answer to a
-//! file larger than the cache, read from end to end again and again: a part of it stays, where LRU would keep nothing.
+//! [`Room::reserve`] grants a piece its blocks only while the sum stays within the limit, and evicts idle
+//! entries until it does. When all that is left is open, it refuses: the piece is served and not kept. That
+//! is also the right answer to a file larger than the cache, read from end to end again and again: a part
+//! of it stays, where LRU would keep nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::entry::Entry;
 use super::key::EntryKey;
 use super::layout::Layout;
 use super::order::{Extent, Idle, Order};
+use super::scan::Scan;
 use super::stats::{CacheStats, Counters};
 use super::trouble::Trouble;
 
 /// The unit of accounts: the block of ext4 and xfs, below which no file takes less.
 pub(super) const BLOCK_BYTES: u64 = 4096;
 
-/// The part of the limit left to what the file system itself needs for the files: inodes, directories, extents.
+/// The part of the limit left to what the file system itself needs for the files: inodes, directories,
+/// extents.
 const OVERHEAD_PART: u64 = 256;
 
 /// How long a piece waits for other threads' deletions before it is served without being kept.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How many scanned entries are added under one hold of the lock: about a millisecond.
-const SCAN_BATCH: usize = 500;
-
-/// Between two such holds: without it a waiting reader never gets in.
-const SCAN_PAUSE: Duration = Duration::from_micros(50);
 
 /// Blocks that `range` touches.
 pub(super) fn blocks_of(range: &Range<u64>) -> u64 {
@@ -65,37 +61,27 @@ pub(super) struct Room {
     pub(super) trouble: Trouble,
     limit_bytes: u64,
     /// The limit, less the file system's own part.
-    limit: u64,
+    pub(super) limit: u64,
     state: Mutex<State>,
-    changed: Condvar,
+    pub(super) changed: Condvar,
     freed: AtomicU64,
 }
 
-struct State {
-    open: HashMap<EntryKey, Open>,
-    order: Order,
-    open_blocks: u64,
-    idle_blocks: u64,
+pub(super) struct State {
+    pub(super) open: HashMap<EntryKey, Open>,
+    pub(super) order: Order,
+    pub(super) open_blocks: u64,
+    pub(super) idle_blocks: u64,
     dying_blocks: u64,
     stuck_blocks: u64,
-    scan: Scan,
+    pub(super) scan: Scan,
 }
 
 /// An open entry: how many have it open, and its blocks.
-struct Open {
+pub(super) struct Open {
     entry: Arc<Entry>,
     pins: usize,
     blocks: u64,
-}
-
-enum Scan {
-    /// The directory is being read; complete files deleted meanwhile must not be added when the scan comes to them.
-    Running {
-        deleted: HashSet<EntryKey>,
-    },
-    Done,
-    /// The directory cannot be read, so what it holds is unknown and nothing is added to it.
-    Failed,
 }
 
 impl Room {
@@ -108,7 +94,7 @@ impl Room {
             idle_blocks: 0,
             dying_blocks: 0,
             stuck_blocks: 0,
-            scan: Scan::Running { deleted: HashSet::new() },
+            scan: Scan::default(),
         };
         Self {
             layout,
@@ -127,12 +113,12 @@ impl Room {
         self.freed.load(Ordering::Relaxed)
     }
 
-    fn note_freed(&self) {
+    pub(super) fn note_freed(&self) {
         self.freed.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -192,8 +178,8 @@ impl Room {
         drop(entry);
     }
 
-    /// Reserves `blocks` more for an open entry, evicting what must go for it. `false`: there is no room, keep nothing.
-    /// Deletes files, so it may take its time.
+    /// Reserves `blocks` more for an open entry, evicting what must go for it. `false`: there is no room,
+    /// keep nothing. Deletes files, so it may take its time.
     pub(super) fn reserve(&self, key: &EntryKey, blocks: u64) -> bool {
         let give_up = Instant::now() + PATIENCE;
         let mut state = self.lock();
@@ -255,6 +241,8 @@ impl Room {
     pub(super) fn release(&self, key: &EntryKey, blocks: u64) {
         let mut state = self.lock();
         if let Some(open) = state.open.get_mut(key) {
+            debug_assert!(open.blocks >= blocks, "released more than was reserved");
+            let blocks = blocks.min(open.blocks);
             open.blocks -= blocks;
             state.open_blocks -= blocks;
         }
@@ -262,15 +250,17 @@ impl Room {
         self.note_freed();
     }
 
-    /// Deletes what is on disk of an open entry that cannot be used any more. What cannot be deleted stays counted.
+    /// Deletes what is on disk of an open entry that cannot be used any more. What cannot be deleted stays
+    /// counted.
     pub(super) fn discard(&self, key: &EntryKey, gone: &Idle) {
         if self.delete(key, &gone.extent) {
             self.release(key, gone.blocks);
         }
     }
 
-    /// Deletes evicted files and takes them off the accounts. Not under the lock: deleting 100 GB takes ext4 seconds.
-    fn bury(&self, evicted: Vec<(EntryKey, Idle)>) {
+    /// Deletes evicted files and takes them off the accounts. Not under the lock: deleting 100 GB takes
+    /// ext4 seconds.
+    pub(super) fn bury(&self, evicted: Vec<(EntryKey, Idle)>) {
         if evicted.is_empty() {
             return;
         }
@@ -304,38 +294,6 @@ impl Room {
         result.is_ok()
     }
 
-    /// Reads the directory, so that its contents are counted and can be evicted, oldest use first. Until it has ended
-    /// existing contents are found and served, and nothing new is kept.
-    pub(super) fn scan(&self, stop: impl Fn() -> bool) {
-        let mut found: Vec<(SystemTime, EntryKey)> = Vec::new();
-        let read = self
-            .layout
-            .delete_discarded()
-            .and_then(|()| self.layout.scan(&stop, |key, used| found.push((used, key))));
-        if let Err(error) = &read {
-            self.report("read the directory", self.layout.dir().display(), error);
-        }
-        found.sort_unstable();
-        for batch in found.chunks(SCAN_BATCH) {
-            if stop() {
-                return;
-            }
-            let evicted = self.lock().add_scanned(batch);
-            self.bury(evicted);
-            thread::sleep(SCAN_PAUSE);
-        }
-        let evicted = self.lock().end_scan(read.is_ok(), self.limit);
-        self.bury(evicted);
-        self.note_freed();
-    }
-
-    /// Waits until the scan has ended, but not longer than `patience`.
-    pub(super) fn wait_for_scan(&self, patience: Duration) {
-        let running = |state: &mut State| matches!(state.scan, Scan::Running { .. });
-        let waited = self.changed.wait_timeout_while(self.lock(), patience, running);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
-    }
-
     /// The counters and the accounts.
     pub(super) fn stats(&self) -> CacheStats {
         let state = self.lock();
@@ -357,32 +315,9 @@ impl Room {
 
 impl State {
     /// Takes evicted entries off the idle account until they are deleted.
-    fn die(&mut self, evicted: &[(EntryKey, Idle)]) {
+    pub(super) fn die(&mut self, evicted: &[(EntryKey, Idle)]) {
         let blocks: u64 = evicted.iter().map(|(_, idle)| idle.blocks).sum();
         self.idle_blocks -= blocks;
         self.dying_blocks += blocks;
-    }
-
-    fn add_scanned(&mut self, batch: &[(SystemTime, EntryKey)]) -> Vec<(EntryKey, Idle)> {
-        let mut evicted = Vec::new();
-        for (_, key) in batch {
-            let deleted = matches!(&self.scan, Scan::Running { deleted } if deleted.contains(key));
-            if deleted || self.open.contains_key(key) || self.order.contains(key) {
-                continue;
-            }
-            let blocks = blocks_of(&(0..key.size));
-            self.idle_blocks += blocks;
-            evicted.extend(self.order.insert(*key, Idle { blocks, extent: Extent::Complete }));
-        }
-        self.die(&evicted);
-        evicted
-    }
-
-    fn end_scan(&mut self, read: bool, limit: u64) -> Vec<(EntryKey, Idle)> {
-        self.scan = if read { Scan::Done } else { Scan::Failed };
-        // The limit may be lower than it was for the process before.
-        let evicted = self.order.shrink_to(limit.saturating_sub(self.open_blocks));
-        self.die(&evicted);
-        evicted
     }
 }

@@ -1,7 +1,8 @@
 //! Which bytes of a file are there: a set of ranges, merged where they touch.
 //!
-//! Ranges of bytes, not numbers of pieces: what is on disk can be answered without knowing how the file is cut, so
-//! a cached range is read without fetching a manifest, and a sequential fill is one range however long the file.
+//! Ranges of bytes, not numbers of pieces: what is on disk can be answered without knowing how the file is
+//! cut, so a cached range is read without fetching a manifest, and a sequential fill is one range however
+//! long the file.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,4 +1,5 @@
-//! Trouble with the cache's disk: said once a minute, however many reads meet it, and never an error of a read.
+//! Trouble with the cache's disk: said once a minute, however many reads meet it, and never an error of a
+//! read.
 
 use std::fmt;
 use std::io;

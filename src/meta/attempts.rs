@@ -1,8 +1,9 @@
 //! Conditional writes in flight: what was sent, noted before it was sent.
 //!
-//! An attempt is on disk, under its own name, before [`Attempts::put`] returns, and stays until [`Attempts::remove`].
-//! Whoever finds one, after a crash or beside a running process, settles it by reading the key it names: to settle
-//! twice is harmless, to lose one is not. That is why attempts are files and not rows of the disposable index.
+//! An attempt is on disk, under its own name, before [`Attempts::put`] returns, and stays until
+//! [`Attempts::remove`]. Whoever finds one, after a crash or beside a running process, settles it by
+//! reading the key it names: to settle twice is harmless, to lose one is not. That is why attempts are
+//! files and not rows of the disposable index.
 
 use std::path::Path;
 
@@ -22,7 +23,8 @@ impl Attempts {
         Ok(Self { files: SmallFiles::open(state_dir.join("attempts"))? })
     }
 
-    /// Notes the attempt `id`; `body` is JSON that says what was tried (the caller's own structure, readable by a person).
+    /// Notes the attempt `id`; `body` is JSON that says what was tried (the caller's own structure,
+    /// readable by a person).
     ///
     /// # Errors
     /// [`MetaError`]: the attempt is not noted and must not be sent.

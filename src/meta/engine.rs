@@ -1,13 +1,15 @@
 //! One redb file, and the rule that nothing wrong with it ever reaches a caller.
 //!
-//! Every access goes through [`Engine::read`] or [`Engine::write`], which answer `None` when the file fails them:
-//! - damaged (a checksum, a page that makes no sense, a file cut short, a panic inside redb, which trusts a file that
-//!   was closed cleanly): the file is replaced by an empty one, with one warning;
+//! Every access goes through [`Engine::read`] or [`Engine::write`], which answer `None` when the file fails
+//! them:
+//! - damaged (a checksum, a page that makes no sense, a file cut short, a panic inside redb, which trusts a
+//!   file that was closed cleanly): the file is replaced by an empty one, with one warning;
 //! - unavailable (an I/O error, a full disk): left alone, opened again a minute later.
 //!
-//! Commits save redb's allocator state (quick repair), so that a file whose process was killed opens in milliseconds.
-//! Most are not flushed: a lost commit costs a request, not data. A file that would need redb's full repair is
-//! replaced instead, because walking gigabytes takes longer than fetching again what is needed.
+//! Commits save redb's allocator state (quick repair), so that a file whose process was killed opens in
+//! milliseconds. Most are not flushed: a lost commit costs a request, not data. A file that would need
+//! redb's full repair is replaced instead, because walking gigabytes takes longer than fetching again what
+//! is needed.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,14 +26,15 @@ use redb::{
 
 use super::MetaError;
 
-/// redb's own page cache. The kernel's page cache holds the file anyway; this saves system calls on inner pages.
+/// redb's own page cache. The kernel's page cache holds the file anyway; this saves system calls on inner
+/// pages.
 const PAGE_CACHE_BYTES: usize = 8 << 20;
 
 /// How long an index that failed with an I/O error is left alone.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// One row that says what the file is; the version is also in the file's name, so that two versions of the program
-/// do not throw away each other's index in turn.
+/// One row that says what the file is; the version is also in the file's name, so that two versions of the
+/// program do not throw away each other's index in turn.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 const SCHEMA_KEY: &str = "schema";
 const SCHEMA: &[u8] = b"atfs index 1";
@@ -82,12 +85,11 @@ impl Engine {
         let db = match open_file(&path) {
             Ok(db) => db,
             Err(Trouble::Busy) => return Err(OpenFailure::Busy),
-            Err(Trouble::Unavailable(error)) => return Err(failed(&path, error)),
-            Err(Trouble::Damaged(why)) => replace(&path, &why).map_err(|trouble| match trouble {
-                Trouble::Busy => OpenFailure::Busy,
-                Trouble::Damaged(why) => failed(&path, StorageError::Corrupted(why).into()),
-                Trouble::Unavailable(error) => failed(&path, error),
-            })?,
+            Err(Trouble::Unavailable(error)) if !worth_a_new_file(&error) => {
+                return Err(failed(&path, error));
+            }
+            Err(Trouble::Unavailable(error)) => replace_or_fail(&path, &error.to_string())?,
+            Err(Trouble::Damaged(why)) => replace_or_fail(&path, &why)?,
         };
         Ok(Self::new(Some(path), Some(lock), Some(db)))
     }
@@ -240,8 +242,30 @@ fn replace(path: &Path, why: &str) -> Result<Database, Trouble> {
     open_file(path)
 }
 
-/// Runs `access`, and sorts what may go wrong in it, panics included: redb promises none only for files that it has
-/// verified whole, which takes seconds per gigabyte.
+fn replace_or_fail(path: &Path, why: &str) -> Result<Database, OpenFailure> {
+    replace(path, why).map_err(|trouble| match trouble {
+        Trouble::Busy => OpenFailure::Busy,
+        Trouble::Damaged(why) => failed(path, StorageError::Corrupted(why).into()),
+        Trouble::Unavailable(error) => failed(path, error),
+    })
+}
+
+/// Whether the trouble may be with this file, such as a bad sector, and not with making any.
+fn worth_a_new_file(error: &Error) -> bool {
+    use std::io::ErrorKind as Kind;
+    let Error::Io(error) = error else { return true };
+    let no_use = [
+        Kind::PermissionDenied,
+        Kind::ReadOnlyFilesystem,
+        Kind::StorageFull,
+        Kind::QuotaExceeded,
+        Kind::NotFound,
+    ];
+    !no_use.contains(&error.kind())
+}
+
+/// Runs `access`, and sorts what may go wrong in it, panics included: redb promises none only for files
+/// that it has verified whole, which takes seconds per gigabyte.
 fn guarded<T>(access: impl FnOnce() -> Result<T, Error>) -> Result<T, Trouble> {
     match catch_unwind(AssertUnwindSafe(access)) {
         Ok(Ok(value)) => Ok(value),

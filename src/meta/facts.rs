@@ -1,9 +1,10 @@
-//! Small facts that every process of this machine should know at once: the highest record seen of a ref, the last
-//! probe of an endpoint.
+//! Small facts that every process of this machine should know at once: the highest record seen of a ref,
+//! the last probe of an endpoint.
 //!
-//! They are files beside the redb index, because some of them are evidence (a ref log whose tail was cut off is noticed
-//! by comparing with the highest seq seen), and evidence must neither vanish with a damaged cache nor be hidden in
-//! another process's slot. A fact proves itself by a checksum over key and value; one that does not is no fact.
+//! They are files beside the redb index, because some of them are evidence (a ref log whose tail was cut
+//! off is noticed by comparing with the highest seq seen), and evidence must neither vanish with a damaged
+//! cache nor be hidden in another process's slot. A fact proves itself by a checksum over key and value;
+//! one that does not is no fact.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -63,8 +64,8 @@ impl Facts {
         self.update(namespace, key, |_| Some(value.to_vec()))
     }
 
-    /// Changes the fact of `key` to what `change` makes of it, with no other process in between (a maximum stays a
-    /// maximum); `None` leaves it as it is. `change` must be quick: others wait.
+    /// Changes the fact of `key` to what `change` makes of it, with no other process in between (a maximum
+    /// stays a maximum); `None` leaves it as it is. `change` must be quick: others wait.
     ///
     /// # Errors
     /// [`MetaError`] when it cannot be written.
@@ -81,8 +82,8 @@ impl Facts {
         files.put(&file_name(key), &body, Durability::Cached)
     }
 
-    /// Held until the file is dropped. Where locks do not work, or the holder has been stopped (a change takes microseconds),
-    /// it goes on without: then the last writer wins.
+    /// Held until the file is dropped. Where locks do not work, or the holder has been stopped (a change
+    /// takes microseconds), it goes on without: then the last writer wins.
     fn lock(&self, namespace: Namespace) -> Result<File, MetaError> {
         let path = self.dir.join(format!("{}.lock", namespace.0));
         let file = OpenOptions::new()

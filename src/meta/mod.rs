@@ -1,28 +1,30 @@
 //! The node's index: what this machine remembers so that the next command asks the store for less.
 //!
 //! # What must always be true
-//! - **Everything here is a hint, except attempts.** Nodes are given back as bytes that the caller checks against
-//!   the hash he asked for; a location is proven when the blob read there has its hash; a fact only warns or saves
-//!   a probe. So the redb file may vanish, be damaged or be old at any moment, and the only cost is time.
+//! - **Everything here is a hint, except attempts.** Nodes are given back as bytes that the caller checks
+//!   against the hash he asked for; a location is proven when the blob read there has its hash; a fact only
+//!   warns or saves a probe. So the redb file may vanish, be damaged or be old at any moment, and the only
+//!   cost is time.
 //! - **Attempts are never lost.** A conditional write whose outcome is unknown is noted before it is sent. So
 //!   attempts are not in redb: each is a small file of its own, on disk before [`Attempts::put`] returns.
 //! - **Nobody waits.** Reads never wait for a disk flush, writes never wait at all: they go to a queue that a
 //!   background thread commits. A queue that is full drops what it is given; it is a cache.
 //!
 //! # Two processes
-//! redb lets one process write a file. Sharing one file among processes (redb's `MultiWriter` mode) was rejected: the
-//! protocol is weeks old, makes every commit durable with two flushes, and throws away the page cache at each commit
-//! of a neighbour. Instead a state directory holds up to eight **slots**, `index-v1-<n>.redb`, each with a
-//! lock file that its user holds (`flock`, so a dead process frees it). A process takes the first free slot and keeps
-//! it; a command beside a running daemon gets the second, finds there what the command before it left, and never
-//! touches the daemon's. With no slot free, or on a file system without locks, the index lives in memory. What must
-//! be seen by every process at once, attempts and facts, is in small files that are replaced by `rename`
-//! (`attempts/`, `facts/`), and outlives any damage to redb.
+//! redb lets one process write a file. Sharing one file among processes (redb's `MultiWriter` mode) was
+//! rejected: the protocol is weeks old, makes every commit durable with two flushes, and throws away the
+//! page cache at each commit of a neighbour. Instead a state directory holds up to eight **slots**,
+//! `index-v1-<n>.redb`, each with a lock file that its user holds (`flock`, so a dead process frees it). A
+//! process takes the first free slot and keeps it; a command beside a running daemon gets the second, finds
+//! there what the command before it left, and never touches the daemon's. With no slot free, or on a file
+//! system without locks, the index lives in memory. What must be seen by every process at once, attempts
+//! and facts, is in small files that are replaced by `rename` (`attempts/`, `facts/`), and outlives any
+//! damage to redb.
 //!
 //! # Bounds
-//! Nodes and locations each live in two generations of tables (see `twin`): new and used entries go to
-//! the young one; when it holds half the budget, the old one is dropped whole and the young one becomes old. That is
-//! LRU to within half the budget, with no bookkeeping per entry.
+//! Nodes and locations each live in two generations of tables (see `twin`): new and used entries go to the
+//! young one; when it holds half the budget, the old one is dropped whole and the young one becomes old.
+//! That is LRU to within half the budget, with no bookkeeping per entry.
 
 mod attempts;
 mod engine;
@@ -67,8 +69,8 @@ impl Default for IndexOptions {
     }
 }
 
-/// A handle to the index of one state directory; cheap to clone, safe to use from any thread. The last handle to go
-/// commits what is queued. It has a thread of its own, so open it after a `fork`, not before.
+/// A handle to the index of one state directory; cheap to clone, safe to use from any thread. The last
+/// handle to go commits what is queued. It has a thread of its own, so open it after a `fork`, not before.
 #[derive(Clone)]
 pub struct Index {
     queue: Arc<Queue>,
@@ -83,8 +85,8 @@ impl fmt::Debug for Index {
 }
 
 impl Index {
-    /// Opens the index in the state directory `dir`, which is made if it is missing (0700). A damaged, truncated, foreign
-    /// or newer index file is replaced by an empty one, with one warning.
+    /// Opens the index in the state directory `dir`, which is made if it is missing (0700). A damaged,
+    /// truncated, foreign or newer index file is replaced by an empty one, with one warning.
     ///
     /// # Errors
     /// [`MetaError`] when the directory cannot be made or written to: no rights, read-only, no space.
@@ -101,18 +103,20 @@ impl Index {
         Ok(Self { queue, attempts, facts })
     }
 
-    /// The redb file in use; `None` when the index lives in memory (every slot is taken, or locks do not work).
+    /// The redb file in use; `None` when the index lives in memory (every slot is taken, or locks do not
+    /// work).
     pub fn file(&self) -> Option<PathBuf> {
         self.queue.engine().place().map(Path::to_path_buf)
     }
 
-    /// The decoded blob of the node `id`. The caller checks that it hashes to `id`, and calls [`Index::forget_node`]
-    /// when it does not.
+    /// The decoded blob of the node `id`. The caller checks that it hashes to `id`, and calls
+    /// [`Index::forget_node`] when it does not.
     pub fn get_node(&self, id: &[u8; 32]) -> Option<Bytes> {
         self.queue.get(Twin::Nodes, id)
     }
 
-    /// Remembers nodes: pairs of id and decoded blob, at most 1 MiB each. Seen by [`Index::get_node`] at once.
+    /// Remembers nodes: pairs of id and decoded blob, at most 1 MiB each. Seen by [`Index::get_node`] at
+    /// once.
     pub fn put_nodes(&self, nodes: impl IntoIterator<Item = ([u8; 32], Bytes)>) {
         self.queue.put(nodes.into_iter().map(|(id, blob)| Write::put(Twin::Nodes, &id, &blob)));
     }
@@ -170,8 +174,9 @@ fn location_key(repo: &RepoUuid, chunk: &ChunkId) -> [u8; 48] {
     key
 }
 
-/// Pack, offset and length, little-endian, and four bytes of BLAKE3 over key and value: redb checks its pages only
-/// when it repairs, and a location from a flipped bit would cost a request each time it is tried.
+/// Pack, offset and length, little-endian, and four bytes of BLAKE3 over key and value: redb checks its
+/// pages only when it repairs, and a location from a flipped bit would cost a request each time it is
+/// tried.
 fn encode_location(key: &[u8], location: &Location) -> Bytes {
     let mut value = Vec::with_capacity(32);
     value.extend_from_slice(location.pack.as_bytes());

@@ -1,8 +1,8 @@
 //! Writes that wait for the background thread, and reads that see them at once.
 //!
-//! What is put lies in `next` until the thread takes it all as one batch, then in `committing` until that commit is
-//! visible; a read looks in both before it asks redb, so a put is never missed in between. Values are copied in:
-//! a node is often a slice of a whole pack's body, which it would keep alive.
+//! What is put lies in `next` until the thread takes it all as one batch, then in `committing` until that
+//! commit is visible; a read looks in both before it asks redb, so a put is never missed in between. Values
+//! are copied in: a node is often a slice of a whole pack's body, which it would keep alive.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -115,7 +115,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Starts the thread. Where none can be started, nothing is ever committed, which is what a full queue is.
+    /// Starts the thread. Where none can be started, nothing is ever committed, which is what a full queue
+    /// is.
     pub(super) fn start(engine: Engine, budget: Budget) -> Self {
         let shared = Arc::new(Shared {
             engine,
@@ -170,7 +171,8 @@ impl Queue {
         self.shared.work.notify_one();
     }
 
-    /// Moves an entry that was read from the old generation into the young one, unless it was changed meanwhile.
+    /// Moves an entry that was read from the old generation into the young one, unless it was changed
+    /// meanwhile.
     fn put_again(&self, twin: Twin, key: &[u8], value: &Bytes) {
         let mut state = self.shared.lock();
         let changed = state.next.of(twin).contains_key(key) || state.committing.of(twin).contains_key(key);
@@ -244,8 +246,8 @@ fn run(shared: &Shared) {
     }
 }
 
-/// Waits for something to do: a batch, a flush, the end, or `flush_due`. Returns the batch (now also `committing`),
-/// up to which flush request it reaches if one is open, and whether this is the end.
+/// Waits for something to do: a batch, a flush, the end, or `flush_due`. Returns the batch (now also
+/// `committing`), up to which flush request it reaches if one is open, and whether this is the end.
 fn next_batch(shared: &Shared, flush_due: Option<Instant>) -> (Arc<Batch>, Option<u64>, bool) {
     let mut state = shared.lock();
     let mut gather_until = None;

@@ -1,8 +1,8 @@
 //! Which redb file is ours: the first slot whose lock file nobody holds.
 //!
-//! The lock is on a file beside the database, not on the database, so that a damaged database can be removed and made
-//! again without another process slipping in between. It is held as long as the engine lives and goes with the
-//! process, however that ends.
+//! The lock is on a file beside the database, not on the database, so that a damaged database can be
+//! removed and made again without another process slipping in between. It is held as long as the engine
+//! lives and goes with the process, however that ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;

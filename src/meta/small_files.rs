@@ -1,8 +1,8 @@
 //! A directory of small files that any number of processes read and replace at once.
 //!
-//! A file is written to a temporary name and renamed, so a reader sees the old one or the new one, whole; two
-//! writers of one name leave one of the two. No lock is needed for that. What is promised about power loss is chosen
-//! per put.
+//! A file is written to a temporary name and renamed, so a reader sees the old one or the new one, whole;
+//! two writers of one name leave one of the two. No lock is needed for that. What is promised about power
+//! loss is chosen per put.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

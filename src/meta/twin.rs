@@ -1,9 +1,10 @@
 //! A table bounded in bytes: two generations, of which the older is dropped whole.
 //!
-//! Entries are put into the young generation. When that holds half the budget, the old generation's table is
-//! deleted (a tenth of a second for 256 MiB, in the background) and the young one takes its place. An entry read from the old
-//! one is put again, so what is used survives. One entry stands in one generation only, so the byte counts are exact.
-//! The counts and the roles are one row in the same file, changed in the same transaction.
+//! Entries are put into the young generation. When that holds half the budget, the old generation's table
+//! is deleted (a tenth of a second for 256 MiB, in the background) and the young one takes its place. An
+//! entry read from the old one is put again, so what is used survives. One entry stands in one generation
+//! only, so the byte counts are exact. The counts and the roles are one row in the same file, changed in
+//! the same transaction.
 
 use bytes::Bytes;
 use redb::{
@@ -163,9 +164,9 @@ impl Twin {
     }
 }
 
-/// What an entry takes on disk. redb gives a long value a run of pages of its own, rounded up to a power of two; short
-/// ones share leaves, which random inserts leave about half full and copy-on-write keeps twice for a while
-/// (measured: 270 bytes of file per location of 80 bytes).
+/// What an entry takes on disk. redb gives a long value a run of pages of its own, rounded up to a power of
+/// two; short ones share leaves, which random inserts leave about half full and copy-on-write keeps twice
+/// for a while (measured: 270 bytes of file per location of 80 bytes).
 fn cost(key: &[u8], value: &[u8]) -> u64 {
     const PAGE: u64 = 4096;
     // Page header, and the offsets of one key and one value.

@@ -34,15 +34,16 @@ pub fn open(dir: &Path, limit_bytes: u64) -> Arc<Cache> {
                 cache.wait_until_ready();
                 return cache;
             }
-            // A lock that this test gave back is held on for a moment by a child that another test is just starting:
-            // it has copies of all our descriptors until it executes.
+            // A lock that this test gave back is held on for a moment by a child that another test is just
+            // starting: it has copies of all our descriptors until it executes.
             Err(CacheError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
             Err(error) => panic!("{error}"),
         }
     }
 }
 
-/// What everything below `dir` takes on disk, in bytes, as `du` counts it. A file that goes meanwhile counts nothing.
+/// What everything below `dir` takes on disk, in bytes, as `du` counts it. A file that goes meanwhile
+/// counts nothing.
 pub fn disk_usage(dir: &Path) -> u64 {
     let own = fs::symlink_metadata(dir).map_or(0, |metadata| metadata.blocks() * 512);
     let Ok(entries) = fs::read_dir(dir) else { return own };
@@ -73,7 +74,8 @@ impl SmallDisk {
         self.dir.path()
     }
 
-    /// What is in use of it, in bytes: one number for all files at one moment, deleted ones that are open included.
+    /// What is in use of it, in bytes: one number for all files at one moment, deleted ones that are open
+    /// included.
     pub fn used(&self) -> u64 {
         let stat = nix::sys::statvfs::statvfs(self.path()).unwrap();
         (stat.blocks() - stat.blocks_free()) * stat.fragment_size()

