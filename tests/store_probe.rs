@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use atfs::store::{LocalStore, ProbeFailure, ProbeReport, S3Options, S3Store, Store, StoreOptions, probe};
+use atfs::store::{LocalStore, ProbeFailure, ProbeReport, S3Store, Store, StoreOptions, probe};
 use atfs::types::{OsRandom, RepoUrl};
 use support::model::{BUCKET, Mode, Model};
 use support::servers;
@@ -37,15 +37,16 @@ async fn twenty_of_twenty_ignoring_stores_are_refused() {
     for _ in 0..20 {
         let failure = probe_model(Mode::IgnoresConditions).await.unwrap_err();
         assert!(matches!(failure, ProbeFailure::IgnoresCondition { .. }), "{failure}");
-        assert!(failure.to_string().contains("s3://bucket/root (endpoint http://127.0.0.1"), "{failure}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_of_twenty_racy_stores_are_refused() {
-    for _ in 0..20 {
-        let failure = probe_model(Mode::Racy).await.unwrap_err();
-        assert!(matches!(failure, ProbeFailure::Racy { .. }), "{failure}");
+    for mode in [Mode::RacyBeforeBody, Mode::RacyAfterBody] {
+        for _ in 0..20 {
+            let failure = probe_model(mode).await.unwrap_err();
+            assert!(matches!(failure, ProbeFailure::Racy { .. }), "{mode:?}: {failure}");
+        }
     }
 }
 
@@ -58,9 +59,9 @@ async fn a_store_that_loses_answers_passes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_refusals_say_why() {
     let failure = probe_model(Mode::NoConditions).await.unwrap_err();
-    assert!(matches!(failure, ProbeFailure::Unsupported { .. }), "{failure}");
+    assert!(matches!(failure, ProbeFailure::Unsupported(_)), "{failure}");
     let failure = probe_model(Mode::Denies).await.unwrap_err();
-    assert!(matches!(failure, ProbeFailure::Store { .. }), "{failure}");
+    assert!(matches!(failure, ProbeFailure::Store(_)), "{failure}");
     assert!(failure.to_string().contains("AccessDenied"), "{failure}");
     let report = probe_model(Mode::KeepsObjects).await.unwrap();
     assert_eq!(report.left_over, 9);
@@ -105,9 +106,10 @@ async fn radosgw_passes_unless_the_bucket_is_versioned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_given_store_is_refused() {
     let Ok(bucket) = std::env::var("ATFS_REFUSED_BUCKET") else { return };
-    let store = S3Store::open(&bucket, "", &S3Options::default()).await.unwrap();
+    let url = RepoUrl::S3 { bucket, prefix: String::new() };
+    let store = atfs::store::open(&url, &StoreOptions::default()).await.unwrap();
     for round in 1..=20 {
-        let failure = probe(&store, &OsRandom).await.unwrap_err();
+        let failure = probe(&*store, &OsRandom).await.unwrap_err();
         let expected = matches!(failure, ProbeFailure::IgnoresCondition { .. } | ProbeFailure::Racy { .. });
         assert!(expected, "{failure}");
         eprintln!("{round}: {failure}");

@@ -44,7 +44,7 @@ pub(super) async fn probe_now(
             Ok(())
         }
         // Nothing was learnt about its conditions: it failed as any request can.
-        Err(ProbeFailure::Store { source, .. }) => Err(source.into()),
+        Err(ProbeFailure::Store(source)) => Err(source.into()),
         Err(failure) => Err(RepoError::UnsafeStore(failure)),
     }
 }

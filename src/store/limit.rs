@@ -94,6 +94,14 @@ impl Store for LimitStore {
         self.count(self.inner.put_new(key, body).await)
     }
 
+    /// Under one permit: a race that is let in one by one is none.
+    async fn put_new_at_once(&self, key: &Key, bodies: Vec<Bytes>) -> Vec<Result<(), StoreError>> {
+        match self.permit(Operation::PutNew, key.as_str()).await {
+            Ok(_permit) => self.inner.put_new_at_once(key, bodies).await,
+            Err(error) => bodies.iter().map(|_| Err(error.repeated())).collect(),
+        }
+    }
+
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
         let _permit = self.permit(Operation::List, &request.prefix).await?;
         self.count(self.inner.list(request).await)

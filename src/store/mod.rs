@@ -23,6 +23,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use limit::LimitStore;
@@ -160,6 +161,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// `AlreadyExists` when it does; after an ambiguous error it may have been created, now or later.
     async fn put_new(&self, key: &Key, body: Bytes) -> Result<(), StoreError>;
+
+    /// Creates the object from each of `bodies`, all at the same moment as nearly as the backend can: what [`probe`]
+    /// asks to see who wins. The answers are in the order of the bodies.
+    async fn put_new_at_once(&self, key: &Key, bodies: Vec<Bytes>) -> Vec<Result<(), StoreError>> {
+        join_all(bodies.into_iter().map(|body| self.put_new(key, body))).await
+    }
 
     /// One page of keys in bytewise order; it may be short, or even empty with `next` set.
     ///

@@ -177,6 +177,16 @@ impl Store for RetryStore {
         self.attempt(Operation::PutNew, key.as_str(), limit, self.inner.put_new(key, body)).await
     }
 
+    async fn put_new_at_once(&self, key: &Key, bodies: Vec<Bytes>) -> Vec<Result<(), StoreError>> {
+        let (count, size) = (bodies.len(), bodies.iter().map(Bytes::len).sum::<usize>());
+        let (limit, _) = self.limits(Body::Known(size as u64));
+        let all = async { Ok(self.inner.put_new_at_once(key, bodies).await) };
+        match self.attempt(Operation::PutNew, key.as_str(), limit, all).await {
+            Ok(answers) => answers,
+            Err(error) => (0..count).map(|_| Err(error.repeated())).collect(),
+        }
+    }
+
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
         self.repeat(Operation::List, &request.prefix, Body::Known(0), || self.inner.list(request)).await
     }

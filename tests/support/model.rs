@@ -22,8 +22,10 @@ pub enum Mode {
     Honest,
     /// `If-None-Match` is not looked at.
     IgnoresConditions,
-    /// Looks first, waits (for the body, and a moment), and writes what it then has: what a server without a lock does.
-    Racy,
+    /// Looks before it reads the body and writes when it has it: as s3s-fs does.
+    RacyBeforeBody,
+    /// Looks when it has the body and writes a moment later.
+    RacyAfterBody,
     /// `If-None-Match` is answered with 501.
     NoConditions,
     /// Every other conditional write that succeeds is answered with 500.
@@ -173,8 +175,10 @@ impl S3 for Handler {
             ));
         }
         let exists = || s3_error!(PreconditionFailed, "it exists");
-        let early = conditional && self.mode == Mode::Racy;
-        if early && self.objects.lock().unwrap().contains_key(&input.key) {
+        if conditional
+            && self.mode == Mode::RacyBeforeBody
+            && self.objects.lock().unwrap().contains_key(&input.key)
+        {
             return Err(exists());
         }
         let mut body = Vec::new();
@@ -183,14 +187,18 @@ impl S3 for Handler {
                 body.extend_from_slice(&chunk);
             }
         }
-        if early {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+        if conditional && self.mode == Mode::RacyAfterBody {
+            if self.objects.lock().unwrap().contains_key(&input.key) {
+                return Err(exists());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let body = Bytes::from(body);
         let e_tag = Self::etag(&body);
         {
             let mut objects = self.objects.lock().unwrap();
-            let checked = conditional && !matches!(self.mode, Mode::IgnoresConditions | Mode::Racy);
+            let checked = conditional
+                && !matches!(self.mode, Mode::IgnoresConditions | Mode::RacyBeforeBody | Mode::RacyAfterBody);
             if checked && objects.contains_key(&input.key) {
                 return Err(exists());
             }

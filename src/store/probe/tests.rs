@@ -67,9 +67,9 @@ async fn a_store_without_conditions_is_refused() {
     let always_down = FaultRule::always(Fault::Server).on(Operation::PutNew);
     let (result, _) = probe_with(vec![always_down], 1).await;
     let failure = result.expect_err("down");
-    assert!(matches!(failure, ProbeFailure::Store { .. }), "{failure}");
+    assert!(matches!(failure, ProbeFailure::Store(_)), "{failure}");
     let (result, _) = probe_with(vec![FaultRule::always(Fault::Denied)], 1).await;
-    assert!(matches!(result.expect_err("denied"), ProbeFailure::Store { .. }));
+    assert!(matches!(result.expect_err("denied"), ProbeFailure::Store(_)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::gate::GatedConnector;
+
 /// How long an idle connection is kept: below the minute after which load balancers drop theirs.
 const IDLE: Duration = Duration::from_secs(45);
 
@@ -66,7 +68,8 @@ pub(super) fn client(target: Target, bundle: Option<Vec<u8>>, connect: Duration)
     } else {
         builder.build_http()
     };
-    SharedHttpClient::new(OneConnector(SharedHttpConnector::new(connector)))
+    let gated = GatedConnector(SharedHttpConnector::new(connector));
+    SharedHttpClient::new(OneConnector(SharedHttpConnector::new(gated)))
 }
 
 /// The authorities in `given`, or in the file that `AWS_CA_BUNDLE` names; checked, because the connector panics on a file

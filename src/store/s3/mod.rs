@@ -9,6 +9,7 @@ mod body;
 mod config;
 mod credentials;
 mod error;
+mod gate;
 mod http;
 mod list;
 
@@ -25,11 +26,13 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
+use futures_util::future::{Either, join_all, select};
 
 pub use self::config::{AccessKeys, Addressing, Encryption, S3Options, S3Timeouts};
 use self::config::{Connected, Endpoint};
 use self::credentials::Credentials;
 use self::error::{Failure, classify};
+use self::gate::Gate;
 use super::{Key, ListPage, ListRequest, Operation, Store, StoreError, StoreErrorKind};
 
 /// Objects in a bucket, below a prefix.
@@ -202,6 +205,17 @@ impl Store for S3Store {
 
     async fn put_new(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
         self.write(Operation::PutNew, key, body).await
+    }
+
+    async fn put_new_at_once(&self, key: &Key, bodies: Vec<Bytes>) -> Vec<Result<(), StoreError>> {
+        let gate = Gate::new(bodies.len());
+        let all = join_all(bodies.into_iter().map(|body| gate.stop(self.put_new(key, body))));
+        let attendant = gate.attend();
+        tokio::pin!(all, attendant);
+        match select(all, attendant).await {
+            Either::Left((answers, _)) => answers,
+            Either::Right((never, _)) => match never {},
+        }
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
