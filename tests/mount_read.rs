@@ -7,12 +7,16 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use mount_common::Fixture;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -139,31 +143,59 @@ fn nothing_can_be_changed() {
 #[test]
 fn names_and_paths_at_their_limits() {
     let fixture = Fixture::new();
-    // 16 names of 255 bytes, joined: 4,095 bytes. Made step by step, since no system call takes that much at once.
     let name = "n".repeat(255);
-    let here =
-        nix::fcntl::open(&fixture.source(), nix::fcntl::OFlag::O_DIRECTORY, nix::sys::stat::Mode::empty());
-    let mut dir = here.unwrap();
+    // 16 names of 255 bytes, joined, are 4,095 bytes: the longest path there is.
+    let (dir, longest) = (vec![name.as_str(); 15].join("/"), vec![name.as_str(); 16].join("/"));
+    assert_eq!(longest.len(), 4095);
+    fs::create_dir(fixture.path("empty")).unwrap();
+    fixture.add(&longest, &fixture.path("empty"));
+    fs::write(fixture.path("leaf"), "deep").unwrap();
+    fixture.add(&format!("{dir}/leaf"), &fixture.path("leaf"));
+    let mnt = fixture.mount(Some("main"));
+    // No system call takes so long a path at once.
+    let open = |at: &OwnedFd, name: &str| openat(at, name, OFlag::O_RDONLY, Mode::empty());
+    let mut at = nix::fcntl::open(&mnt, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
     for _ in 0..15 {
-        nix::sys::stat::mkdirat(&dir, name.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        dir = nix::fcntl::openat(
-            &dir,
-            name.as_str(),
-            nix::fcntl::OFlag::O_DIRECTORY,
-            nix::sys::stat::Mode::empty(),
-        )
-        .unwrap();
+        at = open(&at, &name).unwrap();
     }
-    drop(dir);
-    // The writer of the tests walks by path and cannot go so deep, so the last name stands one level higher.
-    let shallow: PathBuf = std::iter::repeat_n(name.as_str(), 10).collect();
-    fs::write(fixture.source().join(&shallow).join("leaf"), "deep").unwrap();
-    fs::remove_dir_all(fixture.source().join(&shallow).join(&name)).unwrap();
-    fixture.commit("work");
-    let mnt = fixture.mount(Some("work"));
-    assert_eq!(fs::read_to_string(mnt.join(&shallow).join("leaf")).unwrap(), "deep");
-    let too_long = mnt.join("y".repeat(256)).metadata().unwrap_err();
-    assert_eq!(too_long.raw_os_error(), Some(libc::ENAMETOOLONG));
+    let mut text = String::new();
+    fs::File::from(open(&at, "leaf").unwrap()).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "deep");
+    assert_eq!(open(&at, "absent").unwrap_err(), Errno::ENOENT);
+    let last = open(&at, &name).unwrap();
+    assert_eq!(getdents(&fs::File::from(last.try_clone().unwrap())).len(), 2, "empty");
+    // Below it there can be nothing, of whatever name.
+    assert_eq!(open(&last, "x").unwrap_err(), Errno::ENAMETOOLONG);
+    assert_eq!(open(&at, &"y".repeat(256)).unwrap_err(), Errno::ENAMETOOLONG);
+}
+
+#[test]
+fn a_mount_keeps_its_commit_when_the_branch_moves() {
+    let fixture = Fixture::new();
+    let source = fixture.source();
+    odd_tree(&source);
+    fixture.add("tree", &source);
+    let mnt = fixture.mount(Some("main"));
+    let commit = fs::read_to_string(mnt.join(".atfs/commit")).unwrap();
+    let held = fs::File::open(mnt.join("tree/a/f8")).unwrap();
+    // What is there changes, goes, and comes.
+    fs::write(fixture.path("other"), noise(77, 100_000)).unwrap();
+    fixture.add("tree/a/f8", &fixture.path("other"));
+    fixture.add("tree/new", &fixture.path("other"));
+    diff(&source, &mnt.join("tree"));
+    let mut bytes = vec![0; 100_000];
+    std::os::unix::fs::FileExt::read_exact_at(&held, &mut bytes, 0).unwrap();
+    assert!(bytes == noise(8, 100_000), "never the new bytes");
+    assert!(!mnt.join("tree/new").exists());
+    // The same again by the commit's id, and the moved branch shows what is new.
+    drop(held);
+    fixture.unmount();
+    let mnt = fixture.mount(Some(commit.trim()));
+    diff(&source, &mnt.join("tree"));
+    fixture.unmount();
+    let mnt = fixture.mount(Some("main"));
+    assert!(fs::read(mnt.join("tree/a/f8")).unwrap() == noise(77, 100_000));
+    assert!(mnt.join("tree/new").exists());
 }
 
 #[test]

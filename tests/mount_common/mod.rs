@@ -4,9 +4,10 @@
 
 pub mod writer;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,24 @@ impl Fixture {
     /// Commits [`Fixture::source`] as the new branch `branch`.
     pub fn commit(&self, branch: &str) -> atfs::types::CommitId {
         self.runtime.block_on(writer::commit(&self.repository, branch, &self.source()))
+    }
+
+    /// Runs the program with this fixture's folders; it must succeed.
+    pub fn atfs(&self, arguments: &[&OsStr]) {
+        let output = Command::new(env!("CARGO_BIN_EXE_atfs"))
+            .args(arguments)
+            .env("ATFS_CACHE_DIR", self.cache_dir())
+            .env("ATFS_STATE_DIR", self.path("cli-state"))
+            .env("ATFS_CONFIG", "")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Commits a local file or directory as `path` of `main`, with the program.
+    pub fn add(&self, path: &str, local: &Path) {
+        let address = format!("{}@main:{path}", self.url());
+        self.atfs(&["add".as_ref(), address.as_ref(), local.as_ref(), "-m".as_ref(), "test".as_ref()]);
     }
 
     pub fn launch(&self) -> Launch {
