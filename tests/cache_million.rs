@@ -17,7 +17,7 @@ const SIZE: u64 = 100_000;
 
 fn resident_mib() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096 >> 20
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096 / (1 << 20)
 }
 
 #[tokio::test]

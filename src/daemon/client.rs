@@ -110,10 +110,15 @@ fn mount_with(folder: &Folder, launch: Option<&Launch>, order: &MountOrder) -> R
     loop {
         tries += 1;
         match try_mount(folder, launch, order) {
-            Err(error) if tries < TRIES && is_stopping(&error) => continue,
+            Err(error) if tries < TRIES && (is_stopping(&error) || left(&error, launch)) => continue,
             other => return other,
         }
     }
+}
+
+/// The daemon that was started, or that another client was told of, went before this client could connect.
+fn left(error: &DaemonError, launch: Option<&Launch>) -> bool {
+    launch.is_some() && matches!(error, DaemonError::NoAnswer { source, .. } if nobody_listens(source))
 }
 
 /// The daemon went away before it answered: the next one will.

@@ -107,6 +107,10 @@ pub struct Server {
 /// How long a starting daemon waits for the lock of one that is going.
 const LOCK_WAIT: Duration = Duration::from_secs(15);
 
+/// A daemon that nobody has asked anything yet waits at least so long: on a busy machine its first client may be slow, and
+/// must not find it gone.
+const FIRST_CLIENT: Duration = Duration::from_secs(30);
+
 /// How often it looks at the lock, and how often a busy mount is tried again: neither can be waited for.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -191,7 +195,8 @@ async fn accept(listener: UnixListener, shared: &Arc<Shared>, idle: Duration) ->
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut activity = shared.activity.watch();
     loop {
-        let nothing_to_do = *activity.borrow_and_update() == 0;
+        let load = *activity.borrow_and_update();
+        let idle = if load.ever { idle } else { idle.max(FIRST_CLIENT) };
         tokio::select! {
             accepted = listener.accept() => {
                 let socket = accepted?.0.into_std()?;
@@ -204,7 +209,7 @@ async fn accept(listener: UnixListener, shared: &Arc<Shared>, idle: Duration) ->
             _ = hang_up.recv() => return Ok("SIGHUP"),
             () = shared.stop.notified() => return Ok("a client asked for it"),
             _ = activity.changed() => {}
-            () = tokio::time::sleep(idle), if nothing_to_do => return Ok("nothing is mounted"),
+            () = tokio::time::sleep(idle), if load.now == 0 => return Ok("nothing is mounted"),
         }
     }
 }
