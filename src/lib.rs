@@ -15,6 +15,8 @@
 //! - [`cli`]: one file per command.
 
 pub mod cache;
+// Doc comments there are help texts, in which brackets mean "may be left out".
+#[allow(rustdoc::broken_intra_doc_links)]
 pub mod cli;
 pub mod daemon;
 pub mod format;

@@ -86,7 +86,7 @@ pub fn mount(cache_dir: &Path, launch: &Launch, order: &MountOrder) -> Result<Mo
 /// Mounts and serves in this process, until the mount is gone or a signal comes. `mounted` is called when it answers.
 ///
 /// # Errors
-/// [`DaemonError::Taken`] when a daemon serves the cache directory already; as [`mount`].
+/// [`DaemonError::Taken`] when a daemon serves the cache directory already; as [`mount()`].
 pub fn mount_in_foreground(
     config: DaemonConfig,
     order: MountOrder,
@@ -191,7 +191,7 @@ fn first_answer(mount: &FuseMount) -> Result<(), DaemonError> {
 /// Unmounts and, unless it is lazy, waits until the daemon has let go of the mount.
 ///
 /// # Errors
-/// [`MountError::Busy`], [`MountError::NotMounted`]; a daemon that does not let go.
+/// [`mount::MountError::Busy`], [`mount::MountError::NotMounted`]; a daemon that does not let go.
 pub fn unmount(cache_dir: &Path, path: &Path, how: Unmount) -> Result<(), DaemonError> {
     let canonical = mount::canonical(path)?;
     let table = MountTable::read().map_err(|source| DaemonError::Folder {

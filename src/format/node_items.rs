@@ -47,7 +47,7 @@ impl Entry {
 }
 
 impl LeafItem {
-    /// Checks every rule that one item can break; [`TreeNode::encode`] relies on it.
+    /// Checks every rule that one item can break; [`super::TreeNode::encode`] relies on it.
     ///
     /// # Errors
     /// [`FormatError::Malformed`] with the rule.

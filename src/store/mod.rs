@@ -162,7 +162,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// `AlreadyExists` when it does; after an ambiguous error it may have been created, now or later.
     async fn put_new(&self, key: &Key, body: Bytes) -> Result<(), StoreError>;
 
-    /// Creates the object from each of `bodies`, all at the same moment as nearly as the backend can: what [`probe`]
+    /// Creates the object from each of `bodies`, all at the same moment as nearly as the backend can: what [`probe()`]
     /// asks to see who wins. The answers are in the order of the bodies.
     async fn put_new_at_once(&self, key: &Key, bodies: Vec<Bytes>) -> Vec<Result<(), StoreError>> {
         join_all(bodies.into_iter().map(|body| self.put_new(key, body))).await
