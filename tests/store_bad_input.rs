@@ -154,6 +154,22 @@ async fn tls_where_there_is_none() {
     all_fail(&store, StoreErrorKind::Unreachable, "").await;
 }
 
+/// An authority of the site's own is trusted when its bundle is given, and not otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_of_the_sites_own() {
+    let model = Model::start_tls().await;
+    let tls = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls");
+    let trusting = |bundle: &str| S3Options { ca_bundle: Some(tls.join(bundle)), ..model.options() };
+    let store = S3Store::open(BUCKET, "", &trusting("ca.pem")).await.unwrap();
+    store.put_new(&Key::new("k"), Bytes::from_static(b"secret")).await.unwrap();
+    assert_eq!(store.get(&Key::new("k")).await.unwrap(), "secret");
+    // Only the bundle's authorities count: the system's do not, nor does the server's certificate by itself.
+    let other = S3Store::open(BUCKET, "", &trusting("server.pem")).await.unwrap();
+    all_fail(&other, StoreErrorKind::Unreachable, "certificate").await;
+    let system = S3Store::open(BUCKET, "", &model.options()).await.unwrap();
+    all_fail(&system, StoreErrorKind::Unreachable, "certificate").await;
+}
+
 const PAGE: &[u8] = b"<!DOCTYPE html><html><body>It works!</body></html>";
 
 /// A web server instead of S3, whatever it says: never "not found", never success.

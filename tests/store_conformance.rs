@@ -10,7 +10,7 @@ use std::time::Duration;
 use atfs::store::fault::{Fault, FaultRule, FaultStore};
 use atfs::store::{
     Grouping, Key, LimitStore, ListRequest, LocalStore, MemoryStore, Operation, RecordStore, RetryPolicy,
-    RetryStore, S3Store, Store, StoreErrorKind, list_all,
+    RetryStore, S3Options, S3Store, Store, StoreErrorKind, list_all,
 };
 use atfs::types::{OsRandom, Random, SeededRandom};
 use bytes::Bytes;
@@ -294,6 +294,14 @@ async fn model() {
     conforms(Arc::new(model.store().await)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn model_behind_tls() {
+    let model = support::model::Model::start_tls().await;
+    let ca = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls/ca.pem");
+    let options = S3Options { ca_bundle: Some(ca), ..model.options() };
+    conforms(Arc::new(S3Store::open(support::model::BUCKET, "p", &options).await.unwrap())).await;
+}
+
 /// 200 with the whole object instead of 206: the same bytes, for more traffic.
 #[tokio::test(flavor = "multi_thread")]
 async fn model_without_ranges() {
@@ -317,4 +325,46 @@ async fn decorated() {
     let retry = RetryStore::new(record, policy, Arc::new(SeededRandom::new(3)));
     conforms(Arc::new(LimitStore::new(Arc::new(retry), 8, Duration::from_secs(60)))).await;
     assert!(fault.injected().len() > 100);
+}
+
+/// Servers end with the test program that asked for them, also when it is killed: this program runs itself, lets the
+/// child start one, and kills it.
+#[test]
+fn servers_end_with_their_test() {
+    use std::io::{BufRead, BufReader};
+    const CHILD: &str = "ATFS_TEST_SERVER_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        if let Some(server) = support::servers::ministack() {
+            println!("at {}", server.endpoint.trim_start_matches("http://"));
+        }
+        println!("waiting");
+        loop {
+            std::thread::park();
+        }
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "servers_end_with_their_test", "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let said: Vec<String> = lines.take_while(|line| line != "waiting").collect();
+    let address =
+        said.iter().find_map(|line| line.split_once("at 127.")).map(|(_, rest)| format!("127.{rest}"));
+    let answers = |address: &str| std::net::TcpStream::connect(address).is_ok();
+    if let Some(address) = &address {
+        assert!(answers(address), "{address}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let Some(address) = address else {
+        assert!(std::env::var_os("ATFS_REQUIRE_SERVERS").is_none(), "the child got no server: {said:?}");
+        return;
+    };
+    let began = std::time::Instant::now();
+    while answers(&address) {
+        assert!(began.elapsed() < Duration::from_secs(20), "the server outlives its test");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts that run real S3 servers for tests. Sourced, not run.
 #
 # A server script defines: installed, install, launch DIR PORT (starts processes with `spawn`, waits until they answer)
@@ -19,6 +20,15 @@ cache=$(realpath -m "${ATFS_TEST_CACHE:-$repository/target/servers}")
 say() { echo "$*" >&2; }
 
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+free_port() {
+    local port
+    for _ in {1..100}; do
+        port=$((20000 + RANDOM % 10000))
+        answers "$port" || { echo "$port"; return 0; }
+    done
+    return 1
+}
 
 # wait_until SECONDS COMMAND...: until it succeeds.
 wait_until() {

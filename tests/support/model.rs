@@ -1,6 +1,7 @@
 //! An S3 server in this process, on the `s3s` protocol crate, that keeps its conditions, ignores them, or races.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -14,6 +15,10 @@ use s3s::dto::*;
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// How it behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +61,15 @@ pub const BUCKET: &str = "bucket";
 
 impl Model {
     pub async fn start(mode: Mode) -> Self {
+        Self::serve(mode, None).await
+    }
+
+    /// An honest one behind TLS, with a certificate for 127.0.0.1 of the authority in `tests/support/tls/ca.pem`.
+    pub async fn start_tls() -> Self {
+        Self::serve(Mode::Honest, Some(acceptor())).await
+    }
+
+    async fn serve(mode: Mode, tls: Option<TlsAcceptor>) -> Self {
         let objects: Arc<Mutex<BTreeMap<String, Bytes>>> = Arc::default();
         let handler = Handler { mode, objects: objects.clone(), writes: Arc::default() };
         let mut builder = S3ServiceBuilder::new(handler);
@@ -63,14 +77,21 @@ impl Model {
         builder.set_auth(Keys { mode, expired: expired.clone() });
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let endpoint = format!("{scheme}://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
-                let service = service.clone();
+                let (service, tls) = (service.clone(), tls.clone());
                 tokio::spawn(async move {
                     let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                    let _ = match tls {
+                        None => server.serve_connection(TokioIo::new(stream), service).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => server.serve_connection(TokioIo::new(stream), service).await,
+                            Err(_) => return,
+                        },
+                    };
                 });
             }
         });
@@ -98,6 +119,15 @@ impl Model {
     pub async fn store(&self) -> S3Store {
         S3Store::open(BUCKET, "root", &self.options()).await.unwrap()
     }
+}
+
+fn acceptor() -> TlsAcceptor {
+    let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls").join(name);
+    let chain = CertificateDer::pem_file_iter(file("server.pem")).unwrap().collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()))
 }
 
 struct Keys {
