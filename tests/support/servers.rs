@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use atfs::store::{AccessKeys, S3Options, S3Store};
 
+/// What exit status 3 of a script means.
+const CANNOT_INSTALL: &str = "cannot install the server";
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -63,6 +66,8 @@ impl Server {
         for _ in 0..3 {
             match Self::start_on(name, &script, free_port()) {
                 Ok(server) => return Ok(server),
+                // Another port does not install it.
+                Err(why) if why.contains(CANNOT_INSTALL) => return Err(why),
                 Err(why) => reason = why,
             }
         }
@@ -98,6 +103,9 @@ impl Server {
             }
         }
         let status = child.wait().map_err(|e| e.to_string())?;
+        if status.code() == Some(3) {
+            return Err(format!("{} {CANNOT_INSTALL} (its output says why)", script.display()));
+        }
         Err(format!("{} ended with {status}", script.display()))
     }
 
