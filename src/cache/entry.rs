@@ -14,14 +14,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::fetch::InFlight;
-use super::key::EntryKey;
+use super::key::{EntryKey, Item};
 use super::order::{Extent, Idle, Partial};
 use super::room::{Known, Room, blocks_of};
 use super::spans::Spans;
-
-/// Another write of the same length is tried once after that much was evicted: a full disk is full for
-/// everybody, and the next pieces want room as well.
-const SHED_BLOCKS: u64 = (64 << 20) / super::room::BLOCK_BYTES;
 
 /// A content that somebody has open.
 #[derive(Debug)]
@@ -71,6 +67,11 @@ impl Entry {
         self.disk.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the accounts call it.
+    pub(super) fn item(&self) -> Item {
+        Item::Content(self.key)
+    }
+
     fn whole(&self) -> Range<u64> {
         0..self.key.size
     }
@@ -93,6 +94,8 @@ impl Entry {
                     let file = room.layout.open_partial(partial.number);
                     file.map(|file| (Stage::Partial(partial.number), partial.spans.clone(), file))
                 }
+                // Not under the name of a content.
+                Extent::Slab(_) => return,
             };
             if let Err(e) = &opened
                 && e.kind() == io::ErrorKind::NotFound
@@ -101,7 +104,7 @@ impl Entry {
                 return;
             }
             if !counted {
-                room.charge(&self.key, idle.blocks);
+                room.charge(self.item(), idle.blocks);
             }
             match opened {
                 Ok((stage, spans, file)) => {
@@ -118,7 +121,7 @@ impl Entry {
         room.report("open", self.key, error);
         match error.kind() {
             // Deleted behind our back, or not what its name says: as if it had never been there.
-            io::ErrorKind::NotFound | io::ErrorKind::InvalidData => room.discard(&self.key, idle),
+            io::ErrorKind::NotFound | io::ErrorKind::InvalidData => room.discard(self.item(), idle),
             // Too many open files, no rights: nothing against the file, which stays for the next time.
             _ => self.disk_mut().stage = Stage::Off(Some(idle.extent.clone())),
         }
@@ -199,7 +202,7 @@ impl Entry {
                 return;
             }
         };
-        room.discard(&self.key, &Idle { blocks: before.blocks, extent });
+        room.discard(self.item(), &Idle { blocks: before.blocks, extent });
     }
 
     /// Writes a verified piece to disk and marks it; the last one completes the file. `false`: it is not
@@ -209,24 +212,17 @@ impl Entry {
             return false;
         }
         let blocks = blocks_of(range);
-        if !room.reserve(&self.key, blocks) {
+        if !room.reserve(self.item(), blocks) {
             return false;
         }
-        let written = self.write(room, range.start, bytes).or_else(|error| {
-            if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-                return Err(error);
-            }
-            room.shed(SHED_BLOCKS.max(blocks));
-            self.write(room, range.start, bytes)
-        });
-        match written {
+        match room.with_room_made(blocks, || self.write(room, range.start, bytes)) {
             Ok(true) => self.mark(room, range, blocks),
             Ok(false) => {
-                room.release(&self.key, blocks);
+                room.release(self.item(), blocks);
                 self.disk().spans.covers(range)
             }
             Err(error) => {
-                room.release(&self.key, blocks);
+                room.release(self.item(), blocks);
                 room.report("write", self.key, &error);
                 false
             }
@@ -240,7 +236,7 @@ impl Entry {
             let Stage::Partial(number) = disk.stage else {
                 let there = disk.spans.covers(range);
                 drop(disk);
-                room.release(&self.key, blocks);
+                room.release(self.item(), blocks);
                 return there;
             };
             disk.blocks += blocks;
@@ -299,6 +295,6 @@ impl Entry {
             std::mem::replace(&mut disk.blocks, exact)
         };
         // Neighbouring pieces that share a block were both counted with it.
-        room.release(&self.key, before.saturating_sub(exact));
+        room.release(self.item(), before.saturating_sub(exact));
     }
 }

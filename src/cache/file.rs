@@ -39,14 +39,14 @@ impl Pin {
 
 impl Clone for Pin {
     fn clone(&self) -> Self {
-        self.cache.room.pin_again(&self.entry.key);
+        self.cache.room.pin_again(self.entry.item());
         Self { cache: Arc::clone(&self.cache), entry: Arc::clone(&self.entry) }
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.cache.room.unpin(&self.entry.key);
+        self.cache.room.unpin(self.entry.item());
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::types::PackId;
+
 /// Content by identity: two files with equal keys and sizes have equal bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContentKey {
@@ -61,6 +63,53 @@ impl EntryKey {
     }
 }
 
+/// A slab: which stretch of which pack (see [`super::slab`]).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct SlabKey {
+    pub(super) pack: PackId,
+    /// Its number in the pack, from 0.
+    pub(super) stretch: u32,
+}
+
+impl SlabKey {
+    /// The directory that holds the slab's file: two hexadecimal digits.
+    pub(super) fn shard(&self) -> String {
+        format!("{:02x}", self.pack.as_bytes()[0])
+    }
+
+    /// The slab that a file name spells; `None` for any other name.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let (pack, stretch) = name.split_once('-')?;
+        let key = Self { pack: PackId::from_bytes(from_hex(pack)?), stretch: stretch.parse().ok()? };
+        // One spelling: no leading zeros, no plus.
+        (key.to_string() == name).then_some(key)
+    }
+}
+
+/// `<pack>-<stretch>`, the pack in hexadecimal.
+impl fmt::Display for SlabKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex(f, self.pack.as_bytes())?;
+        write!(f, "-{}", self.stretch)
+    }
+}
+
+/// What the cache keeps accounts of: a content with a file of its own, or a slab.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Item {
+    Content(EntryKey),
+    Slab(SlabKey),
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Content(key) => key.fmt(f),
+            Self::Slab(key) => key.fmt(f),
+        }
+    }
+}
+
 /// `<identity>[.<scope>]-<size>`, all hexadecimal.
 impl fmt::Display for EntryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,6 +155,17 @@ fn digit(c: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slab_has_one_spelling() {
+        let key = SlabKey { pack: PackId::from_bytes([0xA5; 16]), stretch: 12 };
+        let name = key.to_string();
+        assert_eq!(SlabKey::parse(&name), Some(key));
+        for bad in [&name.replace("-", "-0"), &name.replace("-", "-+"), &name.to_uppercase(), &name[1..], ""]
+        {
+            assert_eq!(SlabKey::parse(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_name_is_read_as_it_was_written_and_in_no_other_spelling() {

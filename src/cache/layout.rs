@@ -5,6 +5,7 @@
 //! <dir>/v1/boot                  the boot of the machine in which everything below was written
 //! <dir>/v1/files/<xx>/<name>     complete contents, read-only; <name> spells key and size
 //! <dir>/v1/partial/<n>           contents in the making, sparse; known only to the process that makes them
+//! <dir>/v1/slabs/<xx>/<name>     small contents where they lie in their packs, sparse; <name> spells pack and stretch
 //! <dir>/v1/discarded/<n>         on the way out
 //! ```
 //!
@@ -12,17 +13,19 @@
 //! process that is killed leaves whole files under `files/` and nameless ones under `partial/`, which the
 //! next one throws away; the kernel's page cache does not die with the process. Power loss is another
 //! matter: a name may reach the disk before the bytes do. So contents written under another boot are thrown
-//! away as well, all of them, until a record of what has surely reached the disk says which may stay.
+//! away as well, all of them, until a record of what has surely reached the disk says which may stay. Slabs are kept:
+//! what is read from them is checked every time (see `slab`).
 
-use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, FileTimes, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::CacheError;
-use super::key::EntryKey;
+use super::key::{EntryKey, Item, SlabKey};
+use super::room::{BLOCK_BYTES, blocks_of};
 
 /// A last use older than that is written down when an entry is opened. The order of eviction after a
 /// restart is that exact; more often would be a write per open.
@@ -34,6 +37,7 @@ pub(super) struct Layout {
     dir: PathBuf,
     files: PathBuf,
     partial: PathBuf,
+    slabs: PathBuf,
     discarded: PathBuf,
     next_number: AtomicU64,
     /// Held, not used.
@@ -55,6 +59,7 @@ impl Layout {
             dir: dir.to_path_buf(),
             files: version.join("files"),
             partial: version.join("partial"),
+            slabs: version.join("slabs"),
             discarded: version.join("discarded"),
             next_number: AtomicU64::new(0),
             _lock: lock,
@@ -67,6 +72,7 @@ impl Layout {
         layout.discard_other_boots(&version.join("boot"))?;
         make(&layout.partial)?;
         make(&layout.files)?;
+        make(&layout.slabs)?;
         Ok(layout)
     }
 
@@ -121,6 +127,10 @@ impl Layout {
         self.partial.join(number.to_string())
     }
 
+    fn slab_path(&self, key: &SlabKey) -> PathBuf {
+        self.slabs.join(key.shard()).join(key.to_string())
+    }
+
     /// The complete file of `key`, open for reading only, its last use noted.
     pub(super) fn open_complete(&self, key: &EntryKey) -> io::Result<File> {
         let file = open_read_only(&self.complete_path(key))?;
@@ -129,15 +139,41 @@ impl Layout {
             let found = format!("{} bytes instead of {}", metadata.len(), key.size);
             return Err(io::Error::new(io::ErrorKind::InvalidData, found));
         }
-        let now = SystemTime::now();
-        let recent = metadata
-            .accessed()
-            .is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age < USE_RESOLUTION));
-        if !recent {
-            // Only the order of eviction after a restart hangs on it.
-            let _ = file.set_times(FileTimes::new().set_accessed(now));
-        }
+        note_use(&file, &metadata);
         Ok(file)
+    }
+
+    /// The slab's file if there is one, open for reading only, its last use noted.
+    pub(super) fn open_slab(&self, key: &SlabKey) -> io::Result<File> {
+        let file = open_read_only(&self.slab_path(key))?;
+        note_use(&file, &file.metadata()?);
+        Ok(file)
+    }
+
+    /// The slab's file, open to be written, made if there is none.
+    pub(super) fn create_slab(&self, key: &SlabKey) -> io::Result<File> {
+        let path = self.slab_path(key);
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW);
+        match options.open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                // The first of its two digits; another thread may make it as well.
+                let _ = DirBuilder::new().mode(0o700).create(self.slabs.join(key.shard()));
+                options.open(&path)
+            }
+            other => other,
+        }
+    }
+
+    /// Deletes a slab; one that is gone is no error.
+    pub(super) fn delete_slab(&self, key: &SlabKey) -> io::Result<()> {
+        delete(&self.slab_path(key))
     }
 
     /// A new file for a content of `size` bytes, all of it missing.
@@ -190,30 +226,55 @@ impl Layout {
         delete(&self.partial_path(number))
     }
 
-    /// Every complete entry with its last use, shard by shard, until `stop` says so. A file that is not
-    /// what its name says is deleted; one whose name says nothing is left alone.
+    /// Everything that is kept, with its blocks and its last use, shard by shard, until `stop` says so. A file that is
+    /// not what its name says is deleted; one whose name says nothing is left alone.
     pub(super) fn scan(
         &self,
         stop: impl Fn() -> bool,
-        mut found: impl FnMut(EntryKey, SystemTime),
+        mut found: impl FnMut(Item, u64, SystemTime),
     ) -> io::Result<()> {
-        for shard in fs::read_dir(&self.files)? {
-            let Ok(entries) = fs::read_dir(shard?.path()) else { continue };
-            for entry in entries {
-                if stop() {
-                    return Ok(());
-                }
-                let entry = entry?;
-                let Some(key) = entry.file_name().to_str().and_then(EntryKey::parse) else { continue };
-                let Ok(metadata) = entry.metadata() else { continue };
-                if metadata.is_file() && metadata.len() == key.size {
-                    found(key, metadata.accessed().unwrap_or(SystemTime::UNIX_EPOCH));
-                } else {
-                    delete(&entry.path())?;
+        let mut scan = |dir: &Path, parse: fn(&str) -> Option<Item>| -> io::Result<()> {
+            for shard in fs::read_dir(dir)? {
+                let Ok(entries) = fs::read_dir(shard?.path()) else { continue };
+                for entry in entries {
+                    if stop() {
+                        return Ok(());
+                    }
+                    let entry = entry?;
+                    let Some(item) = entry.file_name().to_str().and_then(parse) else { continue };
+                    let Ok(metadata) = entry.metadata() else { continue };
+                    match blocks_found(&item, &metadata) {
+                        Some(blocks) => {
+                            found(item, blocks, metadata.accessed().unwrap_or(SystemTime::UNIX_EPOCH));
+                        }
+                        None => delete(&entry.path())?,
+                    }
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        scan(&self.files, |name| EntryKey::parse(name).map(Item::Content))?;
+        scan(&self.slabs, |name| SlabKey::parse(name).map(Item::Slab))
+    }
+}
+
+/// The blocks of a file that the scan found; `None` when it is not what its name says.
+fn blocks_found(item: &Item, metadata: &Metadata) -> Option<u64> {
+    let whole = match item {
+        Item::Content(key) => (metadata.len() == key.size).then(|| blocks_of(&(0..key.size))),
+        Item::Slab(_) => Some((metadata.blocks() * 512).div_ceil(BLOCK_BYTES)),
+    };
+    whole.filter(|_| metadata.is_file())
+}
+
+/// Notes the use of a file that was just opened, where the order of eviction after a restart finds it.
+fn note_use(file: &File, metadata: &Metadata) {
+    let now = SystemTime::now();
+    let recent =
+        metadata.accessed().is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age < USE_RESOLUTION));
+    if !recent {
+        // Nothing else hangs on it.
+        let _ = file.set_times(FileTimes::new().set_accessed(now));
     }
 }
 

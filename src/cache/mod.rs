@@ -1,9 +1,10 @@
-//! The SSD cache of file contents: whole files by content, filled piece by piece, bounded in bytes.
+//! The SSD cache of file contents, bounded in bytes: large ones in files of their own, by content, filled piece by
+//! piece; small ones in slabs, by where they lie in their packs.
 //!
 //! # What must always be true
 //! - **Never wrong bytes.** A piece comes in already verified; a byte counts as there only after the write
 //!   of it succeeded; a file has a name under `files/` only when every byte of it is there, and then only
-//!   read-only descriptors of it exist.
+//!   read-only descriptors of it exist. What a slab gives out is verified each time, by whoever asked.
 //! - **Trouble with the disk is not the reader's.** What cannot be written is served from memory, what
 //!   cannot be read is fetched again; the log says so once a minute.
 //! - **The limit holds** at every moment, by our own count, which runs ahead of the disk.
@@ -17,12 +18,12 @@
 //! # Who calls whom
 //! [`CachedFile`] (`file`) answers reads; it *claims* pieces (`fetch`), which a [`Pieces`] fetches and an
 //! `entry` keeps on disk, if `room` grants the blocks; `room` holds the accounts and evicts in the order of
-//! `order`; `layout` spells every path. No lock is held over a wait. Locks nest in one order only: pieces
+//! `order`; `small` answers for small contents out of a `slab`; `layout` spells every path. No lock is held over a wait. Locks nest in one order only: pieces
 //! under way, then an entry's marks; the accounts are taken with neither, except that closing an entry
 //! reads its marks.
 //!
 //! # What comes later, and where it goes
-//! Slabs of small contents: another kind of slot in `order`. A free-space floor: one more condition in
+//! A free-space floor: one more condition in
 //! `Room::reserve`, with `Room::shed` to meet it. Trust after power loss: instead of the boot rule in
 //! `layout`. Adoption of committed files: beside [`Cache::insert`].
 
@@ -37,6 +38,9 @@ mod pieces;
 mod recent;
 mod room;
 mod scan;
+mod slab;
+mod slabs;
+mod small;
 mod spans;
 mod stats;
 mod trouble;

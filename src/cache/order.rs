@@ -12,7 +12,8 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::key::EntryKey;
+use super::key::Item;
+use super::slab::Touched;
 use super::spans::Spans;
 
 /// An entry that nobody has open.
@@ -31,6 +32,8 @@ pub(super) enum Extent {
     Complete,
     /// Some of it, under a number, for as long as this process lives.
     Partial(Arc<Partial>),
+    /// A slab, and what of it was read.
+    Slab(Arc<Touched>),
 }
 
 /// A partial file between two openings.
@@ -42,7 +45,7 @@ pub(super) struct Partial {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Slot {
-    Entry(EntryKey),
+    Item(Item),
     /// One of the weights of [`Order::shrink_to`].
     Weight(u64),
 }
@@ -51,7 +54,7 @@ enum Slot {
 pub(super) struct Order {
     cache: Cache<Slot, Idle>,
     capacity: u64,
-    evicted: Arc<Mutex<Vec<(EntryKey, Idle)>>>,
+    evicted: Arc<Mutex<Vec<(Item, Idle)>>>,
 }
 
 /// moka's weights are 32 bits: in blocks of 4 KiB that is 16 TiB.
@@ -68,7 +71,7 @@ impl Order {
             .eviction_listener({
                 let evicted = Arc::clone(&evicted);
                 move |slot, idle, cause| {
-                    if let (Slot::Entry(key), RemovalCause::Size) = (&*slot, cause) {
+                    if let (Slot::Item(key), RemovalCause::Size) = (&*slot, cause) {
                         evicted.lock().unwrap_or_else(PoisonError::into_inner).push((*key, idle));
                     }
                 }
@@ -80,24 +83,29 @@ impl Order {
     /// Adds an entry as the most recently used one. Returns what moka threw out for it: itself, if it is
     /// larger than all the room there is, or older ones.
     #[must_use]
-    pub(super) fn insert(&self, key: EntryKey, idle: Idle) -> Vec<(EntryKey, Idle)> {
-        self.cache.insert(Slot::Entry(key), idle);
+    pub(super) fn insert(&self, key: Item, idle: Idle) -> Vec<(Item, Idle)> {
+        self.cache.insert(Slot::Item(key), idle);
         self.thrown_out()
     }
 
     /// Takes an entry out, to be opened.
-    pub(super) fn take(&self, key: &EntryKey) -> Option<Idle> {
-        self.cache.remove(&Slot::Entry(*key))
+    pub(super) fn take(&self, key: &Item) -> Option<Idle> {
+        self.cache.remove(&Slot::Item(*key))
+    }
+
+    /// The entry, which stays and is now the most recently used.
+    pub(super) fn touch(&self, key: &Item) -> Option<Idle> {
+        self.cache.get(&Slot::Item(*key))
     }
 
     /// Whether the entry is here.
-    pub(super) fn contains(&self, key: &EntryKey) -> bool {
-        self.cache.contains_key(&Slot::Entry(*key))
+    pub(super) fn contains(&self, key: &Item) -> bool {
+        self.cache.contains_key(&Slot::Item(*key))
     }
 
     /// Takes out the least recently used entries until those left weigh at most `blocks`.
     #[must_use]
-    pub(super) fn shrink_to(&self, blocks: u64) -> Vec<(EntryKey, Idle)> {
+    pub(super) fn shrink_to(&self, blocks: u64) -> Vec<(Item, Idle)> {
         let mut weight = self.capacity.saturating_sub(blocks);
         let mut slots = Vec::new();
         while weight > 0 {
@@ -123,7 +131,7 @@ impl Order {
         self.thrown_out()
     }
 
-    fn thrown_out(&self) -> Vec<(EntryKey, Idle)> {
+    fn thrown_out(&self) -> Vec<(Item, Idle)> {
         std::mem::take(&mut self.evicted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -132,18 +140,19 @@ impl Order {
 mod tests {
     use super::*;
     use crate::cache::ContentKey;
+    use crate::cache::key::EntryKey;
 
-    fn key(i: u32) -> EntryKey {
+    fn key(i: u32) -> Item {
         let mut identity = [0; 32];
         identity[..4].copy_from_slice(&i.to_le_bytes());
-        EntryKey { content: ContentKey::shared(identity), size: 0 }
+        Item::Content(EntryKey { content: ContentKey::shared(identity), size: 0 })
     }
 
     fn idle(blocks: u64) -> Idle {
         Idle { blocks, extent: Extent::Complete }
     }
 
-    fn keys(evicted: Vec<(EntryKey, Idle)>) -> Vec<EntryKey> {
+    fn keys(evicted: Vec<(Item, Idle)>) -> Vec<Item> {
         evicted.into_iter().map(|(key, _)| key).collect()
     }
 

@@ -13,7 +13,7 @@
 //! is also the right answer to a file larger than the cache, read from end to end again and again: a part
 //! of it stays, where LRU would keep nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,10 +21,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::entry::Entry;
-use super::key::EntryKey;
+use super::key::{EntryKey, Item, SlabKey};
 use super::layout::Layout;
 use super::order::{Extent, Idle, Order};
 use super::scan::Scan;
+use super::slab::{Slab, Touched};
+use super::slabs::Slabs;
 use super::stats::{CacheStats, Counters};
 use super::trouble::Trouble;
 
@@ -37,6 +39,10 @@ const OVERHEAD_PART: u64 = 256;
 
 /// How long a piece waits for other threads' deletions before it is served without being kept.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A write that the disk refused for want of space is tried once more after that much was evicted: a full disk is full
+/// for everybody, and the next pieces want room as well.
+const SHED_BLOCKS: u64 = (64 << 20) / BLOCK_BYTES;
 
 /// Blocks that `range` touches.
 pub(super) fn blocks_of(range: &Range<u64>) -> u64 {
@@ -65,23 +71,33 @@ pub(super) struct Room {
     state: Mutex<State>,
     pub(super) changed: Condvar,
     freed: AtomicU64,
+    /// The slabs whose files are open.
+    pub(super) slabs: Slabs,
 }
 
 pub(super) struct State {
-    pub(super) open: HashMap<EntryKey, Open>,
+    pub(super) open: HashMap<Item, Open>,
     pub(super) order: Order,
     pub(super) open_blocks: u64,
     pub(super) idle_blocks: u64,
     dying_blocks: u64,
+    /// Slabs among them: what is written into one now would be lost.
+    dying_slabs: HashSet<SlabKey>,
     stuck_blocks: u64,
     pub(super) scan: Scan,
 }
 
 /// An open entry: how many have it open, and its blocks.
 pub(super) struct Open {
-    entry: Arc<Entry>,
+    held: Held,
     pins: usize,
     blocks: u64,
+}
+
+/// What is open.
+enum Held {
+    Content(Arc<Entry>),
+    Slab(Arc<Slab>),
 }
 
 impl Room {
@@ -93,6 +109,7 @@ impl Room {
             open_blocks: 0,
             idle_blocks: 0,
             dying_blocks: 0,
+            dying_slabs: HashSet::new(),
             stuck_blocks: 0,
             scan: Scan::default(),
         };
@@ -105,6 +122,7 @@ impl Room {
             state: Mutex::new(state),
             changed: Condvar::new(),
             freed: AtomicU64::new(0),
+            slabs: Slabs::default(),
         }
     }
 
@@ -122,46 +140,114 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens an entry: it is not evicted until [`Room::unpin`] was called as often as this.
+    /// Opens a content: it is not evicted until [`Room::unpin`] was called as often as this.
     pub(super) fn pin(&self, key: EntryKey) -> Arc<Entry> {
         let mut state = self.lock();
-        if let Some(open) = state.open.get_mut(&key) {
-            open.pins += 1;
-            return Arc::clone(&open.entry);
+        if let Some(Open { held: Held::Content(entry), pins, .. }) = state.open.get_mut(&Item::Content(key)) {
+            *pins += 1;
+            return Arc::clone(entry);
         }
-        let (blocks, known) = match state.order.take(&key) {
+        let (blocks, known) = match state.order.take(&Item::Content(key)) {
             Some(idle) => (idle.blocks, Known::Idle(idle)),
             None if matches!(state.scan, Scan::Done) => (0, Known::Nothing),
             None => (0, Known::Unknown),
         };
-        state.idle_blocks -= blocks;
-        state.open_blocks += blocks;
         let entry = Arc::new(Entry::new(key, known));
-        state.open.insert(key, Open { entry: Arc::clone(&entry), pins: 1, blocks });
+        state.open(Item::Content(key), Held::Content(Arc::clone(&entry)), blocks);
         entry
     }
 
+    /// Opens a slab to write into it, as [`Room::pin`] does; makes it if there is none. `None`: nothing can be written
+    /// into it now. Reading needs no pin: [`Room::slab`].
+    pub(super) fn pin_slab(&self, key: SlabKey) -> Option<Arc<Slab>> {
+        let item = Item::Slab(key);
+        let mut state = self.lock();
+        if let Some(Open { held: Held::Slab(slab), pins, .. }) = state.open.get_mut(&item) {
+            *pins += 1;
+            return Some(Arc::clone(slab));
+        }
+        if !matches!(state.scan, Scan::Done) || state.dying_slabs.contains(&key) {
+            return None;
+        }
+        let idle = state.order.take(&item);
+        let blocks = idle.as_ref().map_or(0, |idle| idle.blocks);
+        let touched = match idle {
+            Some(Idle { extent: Extent::Slab(touched), .. }) => touched,
+            _ => Arc::default(),
+        };
+        match self.slabs.open(key, touched, || {
+            self.layout.create_slab(&key)?;
+            self.layout.open_slab(&key)
+        }) {
+            Ok(slab) => {
+                state.open(item, Held::Slab(Arc::clone(&slab)), blocks);
+                Some(slab)
+            }
+            Err(error) => {
+                // What it had is still counted, by its last account.
+                state.idle_blocks -= blocks;
+                state.stuck_blocks += blocks;
+                drop(state);
+                self.report("open", item, &error);
+                None
+            }
+        }
+    }
+
+    /// The slab, to be read; `None` when there is none. It may be evicted meanwhile, which its reader does not notice.
+    pub(super) fn slab(&self, key: SlabKey) -> Option<Arc<Slab>> {
+        if let Some(known) = self.slabs.find(&key) {
+            return known;
+        }
+        let touched = {
+            let state = self.lock();
+            if let Some(Open { held: Held::Slab(slab), .. }) = state.open.get(&Item::Slab(key)) {
+                self.slabs.note(key, slab);
+                return Some(Arc::clone(slab));
+            }
+            match state.order.touch(&Item::Slab(key)) {
+                Some(Idle { extent: Extent::Slab(touched), .. }) => touched,
+                _ => Arc::default(),
+            }
+        };
+        match self.slabs.open(key, touched, || self.layout.open_slab(&key)) {
+            Ok(slab) => Some(slab),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.slabs.note_absent(key);
+                None
+            }
+            Err(error) => {
+                self.report("open", key, &error);
+                None
+            }
+        }
+    }
+
     /// Notes one more opening of an entry that is open.
-    pub(super) fn pin_again(&self, key: &EntryKey) {
-        if let Some(open) = self.lock().open.get_mut(key) {
+    pub(super) fn pin_again(&self, item: Item) {
+        if let Some(open) = self.lock().open.get_mut(&item) {
             open.pins += 1;
         }
     }
 
     /// Closes an entry; the last one makes it idle, and the most recently used.
-    pub(super) fn unpin(&self, key: &EntryKey) {
+    pub(super) fn unpin(&self, item: Item) {
         let mut state = self.lock();
-        let Some(open) = state.open.get_mut(key) else { return };
+        let Some(open) = state.open.get_mut(&item) else { return };
         open.pins -= 1;
         if open.pins > 0 {
             return;
         }
-        let Some(Open { entry, blocks, .. }) = state.open.remove(key) else { return };
+        let Some(Open { held, blocks, .. }) = state.open.remove(&item) else { return };
         state.open_blocks -= blocks;
-        let evicted = match entry.close() {
+        let left = match &held {
+            Held::Content(entry) => entry.close(),
+            Held::Slab(slab) => Some(Extent::Slab(Arc::clone(&slab.touched))),
+        };
+        let evicted = match left {
             Some(extent) => {
                 state.idle_blocks += blocks;
-                let evicted = state.order.insert(*key, Idle { blocks, extent });
+                let evicted = state.order.insert(item, Idle { blocks, extent });
                 state.die(&evicted);
                 evicted
             }
@@ -175,12 +261,12 @@ impl Room {
         self.note_freed();
         self.bury(evicted);
         // Its descriptor is closed here, outside the lock.
-        drop(entry);
+        drop(held);
     }
 
     /// Reserves `blocks` more for an open entry, evicting what must go for it. `false`: there is no room,
     /// keep nothing. Deletes files, so it may take its time.
-    pub(super) fn reserve(&self, key: &EntryKey, blocks: u64) -> bool {
+    pub(super) fn reserve(&self, item: Item, blocks: u64) -> bool {
         let give_up = Instant::now() + PATIENCE;
         let mut state = self.lock();
         loop {
@@ -208,7 +294,7 @@ impl Room {
                 continue;
             }
             if state.idle_blocks + state.dying_blocks <= for_idle {
-                let Some(open) = state.open.get_mut(key) else { return false };
+                let Some(open) = state.open.get_mut(&item) else { return false };
                 open.blocks += blocks;
                 state.open_blocks += blocks;
                 return true;
@@ -228,19 +314,32 @@ impl Room {
         self.bury(evicted);
     }
 
+    /// Runs `write`, and once more when the disk is full and something could be evicted for its `blocks`.
+    pub(super) fn with_room_made<T>(&self, blocks: u64, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match write() {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                self.shed(SHED_BLOCKS.max(blocks));
+                write()
+            }
+            done => done,
+        }
+    }
+
     /// Counts `blocks` that an open entry was found to have.
-    pub(super) fn charge(&self, key: &EntryKey, blocks: u64) {
+    pub(super) fn charge(&self, item: Item, blocks: u64) {
         let mut state = self.lock();
-        if let Some(open) = state.open.get_mut(key) {
+        if let Some(open) = state.open.get_mut(&item) {
             open.blocks += blocks;
             state.open_blocks += blocks;
         }
     }
 
     /// Gives back blocks of an open entry that were not written, or are deleted.
-    pub(super) fn release(&self, key: &EntryKey, blocks: u64) {
+    pub(super) fn release(&self, item: Item, blocks: u64) {
         let mut state = self.lock();
-        if let Some(open) = state.open.get_mut(key) {
+        if let Some(open) = state.open.get_mut(&item) {
             debug_assert!(open.blocks >= blocks, "released more than was reserved");
             let blocks = blocks.min(open.blocks);
             open.blocks -= blocks;
@@ -252,44 +351,71 @@ impl Room {
 
     /// Deletes what is on disk of an open entry that cannot be used any more. What cannot be deleted stays
     /// counted.
-    pub(super) fn discard(&self, key: &EntryKey, gone: &Idle) {
-        if self.delete(key, &gone.extent) {
-            self.release(key, gone.blocks);
+    pub(super) fn discard(&self, item: Item, gone: &Idle) {
+        if self.delete(item, &gone.extent) {
+            self.release(item, gone.blocks);
         }
     }
 
-    /// Deletes evicted files and takes them off the accounts. Not under the lock: deleting 100 GB takes
-    /// ext4 seconds.
-    pub(super) fn bury(&self, evicted: Vec<(EntryKey, Idle)>) {
+    /// Deletes evicted files and takes them off the accounts; a slab that is spared comes back. Not under the lock:
+    /// deleting 100 GB takes ext4 seconds.
+    pub(super) fn bury(&self, evicted: Vec<(Item, Idle)>) {
         if evicted.is_empty() {
             return;
         }
-        Counters::add(&self.counters.evictions, evicted.len() as u64);
-        for (key, idle) in evicted {
+        let mut evicted = VecDeque::from(evicted);
+        while let Some((item, idle)) = evicted.pop_front() {
+            let spared = match (item, &idle.extent) {
+                (Item::Slab(key), Extent::Slab(touched)) => self.spare(key, touched),
+                _ => None,
+            };
             // Should somebody have fetched the same content anew in this moment, his file loses its name: he
             // reads on, and the next reader fetches again.
-            let deleted = self.delete(&key, &idle.extent);
+            let deleted = spared.is_none() && self.delete(item, &idle.extent);
             let mut state = self.lock();
             state.dying_blocks -= idle.blocks;
-            if !deleted {
-                state.stuck_blocks += idle.blocks;
+            if let Item::Slab(key) = item {
+                state.dying_slabs.remove(&key);
+            }
+            match spared {
+                Some(blocks) => {
+                    state.idle_blocks += blocks;
+                    let thrown_out = state.order.insert(item, Idle { blocks, extent: idle.extent });
+                    state.die(&thrown_out);
+                    evicted.extend(thrown_out);
+                }
+                None if deleted => Counters::add(&self.counters.evictions, 1),
+                None => state.stuck_blocks += idle.blocks,
             }
         }
         self.note_freed();
     }
 
-    fn delete(&self, key: &EntryKey, extent: &Extent) -> bool {
-        let result = match extent {
-            Extent::Complete => {
-                if let Scan::Running { deleted } = &mut self.lock().scan {
-                    deleted.insert(*key);
-                }
-                self.layout.delete_complete(key)
+    /// The blocks that are left of a slab that is spared.
+    fn spare(&self, key: SlabKey, touched: &Arc<Touched>) -> Option<u64> {
+        // Most are not: without a look at the file.
+        if touched.is_cold() {
+            return None;
+        }
+        self.slabs.open(key, Arc::clone(touched), || self.layout.open_slab(&key)).ok()?.spare(self)
+    }
+
+    fn delete(&self, item: Item, extent: &Extent) -> bool {
+        let result = match (item, extent) {
+            (Item::Slab(key), _) => {
+                self.slabs.forget(&key);
+                self.layout.delete_slab(&key)
             }
-            Extent::Partial(partial) => self.layout.delete_partial(partial.number),
+            (Item::Content(_), Extent::Partial(partial)) => self.layout.delete_partial(partial.number),
+            (Item::Content(key), _) => {
+                if let Scan::Running { deleted } = &mut self.lock().scan {
+                    deleted.insert(key);
+                }
+                self.layout.delete_complete(&key)
+            }
         };
         if let Err(error) = &result {
-            self.report("delete", key, error);
+            self.report("delete", item, error);
         }
         result.is_ok()
     }
@@ -314,10 +440,20 @@ impl Room {
 }
 
 impl State {
-    /// Takes evicted entries off the idle account until they are deleted.
-    pub(super) fn die(&mut self, evicted: &[(EntryKey, Idle)]) {
-        let blocks: u64 = evicted.iter().map(|(_, idle)| idle.blocks).sum();
+    fn open(&mut self, item: Item, held: Held, blocks: u64) {
         self.idle_blocks -= blocks;
-        self.dying_blocks += blocks;
+        self.open_blocks += blocks;
+        self.open.insert(item, Open { held, pins: 1, blocks });
+    }
+
+    /// Takes evicted entries off the idle account until they are deleted.
+    pub(super) fn die(&mut self, evicted: &[(Item, Idle)]) {
+        for (item, idle) in evicted {
+            self.idle_blocks -= idle.blocks;
+            self.dying_blocks += idle.blocks;
+            if let Item::Slab(key) = item {
+                self.dying_slabs.insert(*key);
+            }
+        }
     }
 }

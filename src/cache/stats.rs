@@ -20,6 +20,8 @@ pub struct CacheStats {
     pub evictions: u64,
     /// Failures of the cache's disk.
     pub disk_errors: u64,
+    /// Small contents that were not what they should be when they were read, and were fetched anew.
+    pub wrong_on_disk: u64,
     /// What the contents take on disk now, in bytes (4 KiB blocks).
     pub bytes_on_disk: u64,
     /// Of it, what belongs to open entries and cannot be evicted.
@@ -39,6 +41,7 @@ pub(super) struct Counters {
     pub(super) pieces_not_kept: AtomicU64,
     pub(super) evictions: AtomicU64,
     pub(super) disk_errors: AtomicU64,
+    pub(super) wrong_on_disk: AtomicU64,
 }
 
 impl Counters {
@@ -57,6 +60,7 @@ impl Counters {
             pieces_not_kept: get(&self.pieces_not_kept),
             evictions: get(&self.evictions),
             disk_errors: get(&self.disk_errors),
+            wrong_on_disk: get(&self.wrong_on_disk),
             ..CacheStats::default()
         }
     }

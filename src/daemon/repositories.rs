@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
+use crate::cache::Cache;
 use crate::meta::Index;
 use crate::repo::{RepoError, Repository, Services};
 use crate::store::{self, StoreErrorKind, StoreOptions};
@@ -29,13 +30,14 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) struct Repositories {
     index: Option<Index>,
+    cache: Option<Arc<Cache>>,
     open: Mutex<HashMap<Key, Weak<Opened>>>,
 }
 
 impl Repositories {
-    /// None; all that will be opened share `index`.
-    pub(super) fn new(index: Option<Index>) -> Self {
-        Self { index, open: Mutex::default() }
+    /// None; all that will be opened share `index` and `cache`.
+    pub(super) fn new(index: Option<Index>, cache: Option<Arc<Cache>>) -> Self {
+        Self { index, cache, open: Mutex::default() }
     }
 
     /// The repository at `url`.
@@ -58,6 +60,9 @@ impl Repositories {
         let options = StoreOptions { s3: access.s3_options(), ..StoreOptions::default() };
         let store = store::open(&url, &options).await.map_err(|e| failure(&e.into()))?;
         let repository = Repository::open(store, services).await.map_err(|e| failure(&e))?;
+        if let Some(cache) = &self.cache {
+            repository.keep_small_in(cache.clone());
+        }
         let opened = Arc::new(Opened { repository, url });
         let mut open = self.lock();
         open.retain(|_, weak| weak.strong_count() > 0);

@@ -143,12 +143,13 @@ impl Server {
                 None
             }
         };
+        let cache = open_cache(&folder, config.cache_limit);
         let shared = Shared {
             runtime: runtime.handle().clone(),
             registry: Registry::new(folder.mounts()),
-            repositories: Repositories::new(index),
+            repositories: Repositories::new(index, cache.clone()),
             activity: Activity::new(),
-            cache: open_cache(&folder, config.cache_limit),
+            cache,
             cache_stack_depth: stack_depth(&folder),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),

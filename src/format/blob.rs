@@ -87,12 +87,29 @@ impl StoredBlob {
     /// # Errors
     /// [`FormatError`] when the frame is unknown, the payload does not decompress or exceeds `max_raw` bytes.
     pub fn unpack(stored: &[u8], max_raw: usize) -> Result<Bytes, FormatError> {
+        Self::unpack_with(stored, max_raw, Bytes::copy_from_slice)
+    }
+
+    /// As [`StoredBlob::unpack`], without a copy where the blob was stored as it is: the raw bytes then keep all of `stored`
+    /// alive.
+    ///
+    /// # Errors
+    /// As [`StoredBlob::unpack`].
+    pub fn unpack_shared(stored: &Bytes, max_raw: usize) -> Result<Bytes, FormatError> {
+        Self::unpack_with(stored, max_raw, |raw| stored.slice_ref(raw))
+    }
+
+    fn unpack_with(
+        stored: &[u8],
+        max_raw: usize,
+        as_it_is: impl FnOnce(&[u8]) -> Bytes,
+    ) -> Result<Bytes, FormatError> {
         let mut cursor = Cursor::new(WHAT, stored);
         match cursor.u8()? {
             RAW if cursor.remaining() > max_raw => {
                 Err(cursor.malformed(format!("{} raw bytes, at most {max_raw} expected", cursor.remaining())))
             }
-            RAW => Ok(Bytes::copy_from_slice(cursor.take(cursor.remaining())?)),
+            RAW => Ok(as_it_is(cursor.take(cursor.remaining())?)),
             ZSTD => {
                 let len = cursor.varint_to(max_raw as u64, "raw length")?;
                 let len = usize::try_from(len).map_err(|_| cursor.malformed("raw length"))?;

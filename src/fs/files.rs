@@ -1,8 +1,10 @@
 //! Open files and their bytes.
 //!
-//! A file above 512 bytes is read through the node's cache, which fetches what it does not have; without a cache it is
-//! read from the repository. One of [`PASSTHROUGH_BYTES`] or more that is complete in the cache when it is opened
-//! is handed to the kernel whole; an incomplete one never is, because its holes would read as zeros.
+//! Three kinds. What stands in the tree itself (up to 512 bytes) is answered from there. A small content comes from the
+//! slabs of the node's cache, or with its neighbours from the repository. A long one (from
+//! [`SMALL_CONTENT_BYTES`]) is read through the cache's file for it, which fetches what it does not have; one that is
+//! complete when it is opened is handed to the kernel whole; an incomplete one never is, because its holes would read
+//! as zeros.
 
 use std::fs::File;
 use std::ops::Range;
@@ -14,18 +16,17 @@ use tokio::sync::Semaphore;
 
 use crate::cache::{CacheError, CachedFile, ContentKey};
 use crate::format::{Content, EntryBody};
+use crate::repo::SMALL_CONTENT_BYTES;
 
 use super::ahead::Ahead;
 use super::error::FsError;
-use super::inode::Ino;
+use super::inode::{Ino, Inode};
+use super::neighbours::Neighbours;
 use super::node::Node;
 use super::pieces::{FilePieces, Shared};
 use super::stats::add;
 use super::tree::{CommitTree, Place};
 use super::view::{Target, View};
-
-/// Files from this length on are opened with passthrough: below, an open costs more than the few reads it saves.
-const PASSTHROUGH_BYTES: u64 = 1 << 20;
 
 /// Windows that are fetched ahead at once in this process: each holds up to [`PIECES_AHEAD`] chunks in memory.
 static FETCHES_AHEAD: Semaphore = Semaphore::const_new(32);
@@ -37,7 +38,7 @@ const PIECES_AHEAD: usize = 8;
 #[derive(Debug)]
 pub enum OpenFile {
     /// A file of `.atfs`: its text as it was when it was opened.
-    Text(String),
+    Text(Bytes),
     /// A file of a commit.
     Content(OpenContent),
 }
@@ -47,8 +48,15 @@ pub enum OpenFile {
 pub struct OpenContent {
     tree: Arc<CommitTree>,
     node: Node,
+    /// The cache's file, for a long content.
+    long: Option<Long>,
+}
+
+/// A long content that is open.
+#[derive(Debug)]
+struct Long {
     /// Holds the content in the cache.
-    cached: Option<CachedFile>,
+    cached: CachedFile,
     /// The complete file, for passthrough.
     whole: Option<Arc<File>>,
     ahead: Ahead,
@@ -58,22 +66,22 @@ impl OpenFile {
     /// The file on the cache's disk that holds exactly this content, complete and verified.
     pub fn whole_file(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Content(open) => open.whole.as_ref().map(|file| file.as_fd()),
+            Self::Content(open) => open.long.as_ref()?.whole.as_ref().map(|file| file.as_fd()),
             Self::Text(_) => None,
         }
     }
 }
 
-/// What names a file's content in the cache; `None` for content that is in its entry, or outside the repository.
+/// What names a long content in the cache; `None` for any other, and for content outside the repository.
 ///
 /// All mounts of a daemon share what is equal: they belong to one user, whom the control socket alone answers. A chunk
 /// and a manifest are never taken for each other: their files differ in size, which is part of the cache's name.
-pub(super) fn content_key(node: &Node) -> Option<ContentKey> {
-    let EntryBody::File { content, .. } = &node.item.entry.body else { return None };
-    match content {
-        Content::Chunk(id) => Some(ContentKey::shared(*id.as_bytes())),
-        Content::Manifest(id) => Some(ContentKey::shared(*id.as_bytes())),
-        Content::Empty | Content::Inline(_) | Content::External(_) => None,
+fn content_key(node: &Node) -> Option<ContentKey> {
+    match &node.item.entry.body {
+        EntryBody::File { size, .. } if *size < SMALL_CONTENT_BYTES => None,
+        EntryBody::File { content: Content::Chunk(id), .. } => Some(ContentKey::shared(*id.as_bytes())),
+        EntryBody::File { content: Content::Manifest(id), .. } => Some(ContentKey::shared(*id.as_bytes())),
+        _ => None,
     }
 }
 
@@ -85,7 +93,8 @@ impl View {
     pub async fn open(&self, ino: Ino) -> Result<OpenFile, FsError> {
         match self.target(ino).await? {
             Target::Virtual(slot, file) => {
-                self.virtual_text(slot, file).await?.map(OpenFile::Text).ok_or(FsError::IsADirectory)
+                let text = self.virtual_text(slot, file).await?.ok_or(FsError::IsADirectory)?;
+                Ok(OpenFile::Text(text.into()))
             }
             Target::Tree(tree, Place::Node(node)) => match node.item.entry.body {
                 EntryBody::File { .. } => Ok(OpenFile::Content(self.open_content(tree, node))),
@@ -101,10 +110,8 @@ impl View {
     /// [`FsError::Repo`], [`FsError::Cache`].
     pub async fn read(&self, file: &OpenFile, offset: u64, len: usize) -> Result<Bytes, FsError> {
         let bytes = match file {
-            OpenFile::Text(text) => {
-                part(text.as_bytes(), offset, len).map_or_else(Bytes::new, Bytes::copy_from_slice)
-            }
-            OpenFile::Content(open) => open.read(offset, len).await?,
+            OpenFile::Text(text) => cut(text, offset, len),
+            OpenFile::Content(open) => open.read(self.neighbours(), offset, len).await?,
         };
         add(&self.stats().reads, 1);
         add(&self.stats().bytes_read, bytes.len() as u64);
@@ -113,17 +120,29 @@ impl View {
 
     fn open_content(&self, tree: Arc<CommitTree>, node: Node) -> OpenContent {
         let size = node.item.entry.size();
-        let cached = content_key(&node).zip(self.cache()).map(|(key, cache)| {
+        let long = content_key(&node).zip(self.cache()).map(|(key, cache)| {
             let pieces = FilePieces { snapshot: tree.snapshot().clone(), item: node.item.clone() };
-            cache.file(key, size, Arc::new(pieces))
+            let cached = cache.file(key, size, Arc::new(pieces));
+            Long { whole: cached.complete_file(), cached, ahead: Ahead::default() }
         });
-        let whole = cached.as_ref().filter(|_| size >= PASSTHROUGH_BYTES).and_then(CachedFile::complete_file);
-        OpenContent { tree, node, cached, whole, ahead: Ahead::default() }
+        OpenContent { tree, node, long }
+    }
+
+    /// Whether this machine holds all of a file's content.
+    pub(super) fn is_cached(&self, tree: &CommitTree, node: &Node) -> bool {
+        match &node.item.entry.body {
+            EntryBody::File { content: Content::Empty | Content::Inline(_), .. } => true,
+            EntryBody::File { size, .. } => match (content_key(node), self.cache()) {
+                (Some(key), Some(cache)) => cache.contains(key, *size),
+                _ => tree.snapshot().small_at_hand(&node.item).is_ok_and(|found| found.is_some()),
+            },
+            EntryBody::Directory | EntryBody::Symlink { .. } => false,
+        }
     }
 }
 
 impl OpenContent {
-    async fn read(&self, offset: u64, len: usize) -> Result<Bytes, FsError> {
+    async fn read(&self, neighbours: &Neighbours, offset: u64, len: usize) -> Result<Bytes, FsError> {
         let EntryBody::File { content, size } = &self.node.item.entry.body else {
             return Err(FsError::IsADirectory);
         };
@@ -131,38 +150,42 @@ impl OpenContent {
             return Ok(Bytes::new());
         }
         let len = len.min(usize::try_from(size - offset).unwrap_or(usize::MAX));
-        match (content, &self.cached) {
+        match (content, &self.long) {
             (Content::Empty, _) => Ok(Bytes::new()),
-            (Content::Inline(bytes), _) => {
-                Ok(part(bytes, offset, len).map_or_else(Bytes::new, |part| bytes.slice_ref(part)))
-            }
-            (_, Some(cached)) => self.read_cached(cached, offset, len).await,
-            (_, None) => self.tree.read(&self.node, offset, len).await,
+            (Content::Inline(bytes), _) => Ok(cut(bytes, offset, len)),
+            (_, Some(long)) => self.read_long(long, offset, len).await,
+            (_, None) => match self.small(neighbours).await? {
+                Some(bytes) => Ok(cut(&bytes, offset, len)),
+                None => self.tree.read(&self.node, offset, len).await,
+            },
         }
     }
 
-    async fn read_cached(&self, cached: &CachedFile, offset: u64, len: usize) -> Result<Bytes, FsError> {
+    /// The whole of a small content.
+    async fn small(&self, neighbours: &Neighbours) -> Result<Option<Bytes>, FsError> {
+        let (snapshot, item) = (self.tree.snapshot(), &self.node.item);
+        let at_hand = snapshot.small_at_hand(item).transpose();
+        let found = match (at_hand, self.node.ino.meaning()) {
+            (Some(found), _) => found.map(Some),
+            (None, Some(Inode::Entry(_, rank))) => neighbours.read(snapshot, rank, item).await,
+            (None, _) => Ok(None),
+        };
+        found.map_err(|source| FsError::Repo {
+            path: self.tree.describe(&self.node),
+            source: Arc::new(source),
+        })
+    }
+
+    async fn read_long(&self, long: &Long, offset: u64, len: usize) -> Result<Bytes, FsError> {
         // What is on the disk is read here and now: no task is worth that wait.
         let mut buf = vec![0; len];
-        if let Some(count) = cached.try_read(offset, &mut buf) {
+        if let Some(count) = long.cached.try_read(offset, &mut buf) {
             buf.truncate(count);
             return Ok(buf.into());
         }
         drop(buf);
-        self.fetch_ahead(cached, offset..offset + len as u64);
-        cached.read(offset, len).await.map_err(|error| self.failed(error))
-    }
-
-    /// Begins to fetch what a stream of reads will ask for next. Only a saving: where it fails, or is one too many, the
-    /// read itself fetches.
-    fn fetch_ahead(&self, cached: &CachedFile, range: Range<u64>) {
-        let Some(wanted) = self.ahead.read(range, cached.size()) else { return };
-        let Ok(permit) = FETCHES_AHEAD.try_acquire() else { return };
-        let cached = cached.clone();
-        tokio::spawn(async move {
-            let _ = cached.fill(wanted, PIECES_AHEAD).await;
-            drop(permit);
-        });
+        long.fetch_ahead(offset..offset + len as u64);
+        long.cached.read(offset, len).await.map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: CacheError) -> FsError {
@@ -177,8 +200,22 @@ impl OpenContent {
     }
 }
 
-/// The part of `bytes` from `offset`, at most `len` long; `None` behind the end.
-fn part(bytes: &[u8], offset: u64, len: usize) -> Option<&[u8]> {
-    let rest = bytes.get(usize::try_from(offset).ok()?..)?;
-    Some(&rest[..len.min(rest.len())])
+impl Long {
+    /// Begins to fetch what a stream of reads will ask for next. Only a saving: where it fails, or is one too many, the
+    /// read itself fetches.
+    fn fetch_ahead(&self, range: Range<u64>) {
+        let Some(wanted) = self.ahead.read(range, self.cached.size()) else { return };
+        let Ok(permit) = FETCHES_AHEAD.try_acquire() else { return };
+        let cached = self.cached.clone();
+        tokio::spawn(async move {
+            let _ = cached.fill(wanted, PIECES_AHEAD).await;
+            drop(permit);
+        });
+    }
+}
+
+/// The part of `bytes` from `offset`, at most `len` long; empty behind the end.
+fn cut(bytes: &Bytes, offset: u64, len: usize) -> Bytes {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(start..start.saturating_add(len).min(bytes.len()))
 }

@@ -3,7 +3,7 @@
 //! - `inode`: numbers made of slot and rank; no inode table.
 //! - `tree`: one commit as inodes; `refs_root`: a directory per ref; `virtuals`: the `.atfs` files; `xattr`.
 //! - `view`: all of them behind inode numbers: what a mount shows, testable without a mount.
-//! - `files`, `handles`, `mode`, `ahead`, `pieces`: open files, which way their bytes travel, and from where.
+//! - `files`, `handles`, `mode`, `ahead`, `neighbours`, `pieces`: open files, which way their bytes travel, and from where.
 //! - `errno`: the only place where errors become errnos.
 //! - `fuse`: the only file that names fuser.
 //!
@@ -18,6 +18,7 @@ mod fuse;
 mod handles;
 mod inode;
 mod mode;
+mod neighbours;
 mod node;
 mod pieces;
 mod recent;

@@ -6,15 +6,15 @@
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::format::{Content, EntryBody};
+use crate::format::EntryBody;
 use crate::repo::{Repository, Snapshot};
 use crate::types::CommitId;
 
 use super::attr::{Attr, Owner};
 use super::error::FsError;
-use super::files::content_key;
 use super::inode::{Ino, Inode, Slot, Virtual};
-use super::node::{Lifetime, Listed, Node, Room};
+use super::neighbours::Neighbours;
+use super::node::{Lifetime, Listed, Room};
 use super::recent::Recent;
 use super::refs_root::RefsRoot;
 use super::stats::{Stats, add};
@@ -30,6 +30,7 @@ pub struct View {
     url: String,
     owner: Owner,
     cache: Option<Arc<Cache>>,
+    neighbours: Neighbours,
     stats: Stats,
 }
 
@@ -82,7 +83,14 @@ impl View {
         let recent = Arc::new(Recent::new(RECENT_NODES));
         let address = format!("{url}@{revision}");
         let tree = Arc::new(CommitTree::new(Slot::FIRST, snapshot, address, owner, recent));
-        Self { shown: Shown::Commit { tree, revision }, url, owner, cache, stats: Stats::default() }
+        Self {
+            shown: Shown::Commit { tree, revision },
+            url,
+            owner,
+            cache,
+            neighbours: Neighbours::default(),
+            stats: Stats::default(),
+        }
     }
 
     /// Shows a whole repository, whose directories are called `name@...`.
@@ -95,7 +103,14 @@ impl View {
     ) -> Self {
         let recent = Arc::new(Recent::new(RECENT_NODES));
         let root = RefsRoot::new(repository, url.clone(), name, owner, recent);
-        Self { shown: Shown::Repository(root), url, owner, cache, stats: Stats::default() }
+        Self {
+            shown: Shown::Repository(root),
+            url,
+            owner,
+            cache,
+            neighbours: Neighbours::default(),
+            stats: Stats::default(),
+        }
     }
 
     /// The commit that is shown; `None` for a whole repository.
@@ -117,6 +132,11 @@ impl View {
     /// The node's cache of contents, if there is one.
     pub(super) fn cache(&self) -> Option<&Arc<Cache>> {
         self.cache.as_ref()
+    }
+
+    /// How much is fetched beside the small files that are read.
+    pub(super) fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
     }
 
     /// The counters.
@@ -269,23 +289,14 @@ impl View {
         match (computed, place) {
             (Some(Computed::Commit), _) => Ok(tree.commit().to_hex().into_bytes()),
             (Some(Computed::Hash), Place::Node(node)) => Ok(xattr::hash(&node)?.into_bytes()),
-            (Some(Computed::Cached), Place::Node(node)) => Ok(self.cached(&node)?.into()),
+            (Some(Computed::Cached), Place::Node(node)) => match node.item.entry.body {
+                EntryBody::File { .. } if self.is_cached(&tree, &node) => Ok(b"yes".to_vec()),
+                EntryBody::File { .. } => Ok(b"no".to_vec()),
+                EntryBody::Directory | EntryBody::Symlink { .. } => Err(FsError::NoAttribute),
+            },
             (None, Place::Node(node)) => xattr::value(&tree.xattrs(&node).await?, name),
             _ => Err(FsError::NoAttribute),
         }
-    }
-
-    /// Whether this machine holds all of a file's content.
-    fn cached(&self, node: &Node) -> Result<&'static str, FsError> {
-        let EntryBody::File { size, content } = &node.item.entry.body else {
-            return Err(FsError::NoAttribute);
-        };
-        let whole = match (content, content_key(node).zip(self.cache())) {
-            (Content::Empty | Content::Inline(_), _) => true,
-            (_, Some((key, cache))) => cache.contains(key, *size),
-            (_, None) => false,
-        };
-        Ok(if whole { "yes" } else { "no" })
     }
 
     /// The names of the extended attributes, each followed by NUL.

@@ -25,6 +25,7 @@ mod repository;
 mod snapshot;
 mod tree;
 
+pub use content::{Beside, SMALL_CONTENT_BYTES};
 pub use edits::{Edits, Placed};
 pub use error::RepoError;
 pub use init::InitOptions;

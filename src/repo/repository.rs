@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::cache::Cache;
 use crate::format::{FormatError, RepositoryFormat, StoredCommit};
 use crate::meta::Index;
 use crate::store::{Key, Store};
@@ -114,6 +115,11 @@ impl Repository {
     /// What this machine notes about the repository's logs.
     pub fn notebook(&self) -> &Arc<dyn Notebook> {
         &self.inner.notebook
+    }
+
+    /// From now on small contents that are read are kept in `cache`. The first call counts.
+    pub fn keep_small_in(&self, cache: Arc<Cache>) {
+        self.inner.blobs.keep_small_in(cache);
     }
 
     /// Its stored blobs.

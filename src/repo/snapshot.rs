@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::format::{Commit, LeafItem, StoredCommit, TreeKey, XattrList, Xattrs};
 use crate::types::{CommitId, RepoPath};
 
-use super::content;
+use super::content::{self, Beside};
 use super::tree::{Differences, Tree};
 use super::{RepoError, Repository};
 
@@ -155,5 +155,44 @@ impl Snapshot {
     /// As [`Snapshot::get`]; [`RepoError::BadPath`] when the entry is no file.
     pub async fn read(&self, item: &LeafItem, offset: u64, len: usize) -> Result<Bytes, RepoError> {
         content::read(self.repository.blobs(), item, offset, len).await
+    }
+
+    /// The whole of a small content ([`super::SMALL_CONTENT_BYTES`]) if this machine has it; `None` otherwise, and for any other
+    /// entry. Waits for the disk, never for the network.
+    ///
+    /// # Errors
+    /// [`RepoError::Damaged`] when it is not as long as its entry says.
+    pub fn small_at_hand(&self, item: &LeafItem) -> Result<Option<Bytes>, RepoError> {
+        let blobs = self.repository.blobs();
+        let Some(content) = content::small(item).and_then(|wanted| blobs.at_hand(&wanted)) else {
+            return Ok(None);
+        };
+        content::checked(blobs, item, &content).map(Some)
+    }
+
+    /// The small contents that lie in the same aligned stretch of `bytes` bytes of the same pack as that of the entry
+    /// with `rank`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub async fn beside(&self, rank: u64, item: &LeafItem, bytes: u64) -> Result<Beside, RepoError> {
+        content::beside(&self.tree, rank, item, bytes).await
+    }
+
+    /// The whole of a small content; what of `near` is missing on this machine comes with it. `None` when it is not small.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub async fn read_small(&self, item: &LeafItem, near: &Beside) -> Result<Option<Bytes>, RepoError> {
+        let blobs = self.repository.blobs();
+        let Some(wanted) = content::small(item) else { return Ok(None) };
+        let content = blobs.get_with(wanted, &near.missing(blobs)).await?;
+        content::checked(blobs, item, &content).map(Some)
+    }
+
+    /// Fetches what of `beside` is missing on this machine. Only a saving: what cannot be had is left to its reader.
+    pub async fn fetch(&self, beside: &Beside) {
+        let blobs = self.repository.blobs();
+        blobs.fetch(&beside.missing(blobs)).await;
     }
 }

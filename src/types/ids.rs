@@ -164,6 +164,9 @@ id_type!(
 pub struct RepoUuid(uuid::Uuid);
 
 impl RepoUuid {
+    /// No repository: never drawn, since a drawn one has version bits.
+    pub const NIL: Self = Self(uuid::Uuid::nil());
+
     /// A UUID from 16 random bytes (version and variant bits are set here).
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())

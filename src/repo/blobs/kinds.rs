@@ -41,6 +41,9 @@ pub(in crate::repo) trait Blob: Sized + Send + Sync + fmt::Debug + 'static {
     /// What it is called in messages.
     const NOUN: &'static str;
 
+    /// Where this machine keeps those that memory does not.
+    const KEPT: Kept;
+
     /// Decodes raw bytes and checks that they are what `id` names.
     fn decode(id: Self::Id, raw: Bytes) -> Result<Self, FormatError>;
 
@@ -51,7 +54,22 @@ pub(in crate::repo) trait Blob: Sized + Send + Sync + fmt::Debug + 'static {
     fn shelf(inner: &Inner) -> &Shelf<Self>;
 }
 
-/// The raw bytes of a chunk.
+/// Where blobs of a kind are kept on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::repo) enum Kept {
+    /// Decoded, in the node's index.
+    InIndex,
+    /// As they are stored, in the slabs of the cache.
+    InSlabs,
+    /// Not at all: a large content is kept whole, by whoever reads it.
+    Nowhere,
+}
+
+/// The content of a file that is one chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::repo) struct SmallContent(pub(in crate::repo) Bytes);
+
+/// The raw bytes of a chunk of a longer content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::repo) struct RawChunk(pub(in crate::repo) Bytes);
 
@@ -64,6 +82,7 @@ impl Blob for TreeNode {
     type Id = NodeId;
     const KIND: BlobKind = BlobKind::TreeNode;
     const NOUN: &'static str = "tree node";
+    const KEPT: Kept = Kept::InIndex;
 
     fn decode(id: NodeId, raw: Bytes) -> Result<Self, FormatError> {
         let mut node = TreeNode::decode(id, &raw)?;
@@ -120,6 +139,7 @@ impl Blob for ManifestNode {
     type Id = ManifestId;
     const KIND: BlobKind = BlobKind::ManifestNode;
     const NOUN: &'static str = "manifest node";
+    const KEPT: Kept = Kept::InIndex;
 
     fn decode(id: ManifestId, raw: Bytes) -> Result<Self, FormatError> {
         let mut node = ManifestNode::decode(id, &raw)?;
@@ -147,6 +167,7 @@ impl Blob for XattrList {
     type Id = XattrsId;
     const KIND: BlobKind = BlobKind::Xattrs;
     const NOUN: &'static str = "xattr list";
+    const KEPT: Kept = Kept::InIndex;
 
     fn decode(id: XattrsId, raw: Bytes) -> Result<Self, FormatError> {
         XattrList::decode(id, &raw)
@@ -161,17 +182,33 @@ impl Blob for XattrList {
     }
 }
 
+impl Blob for SmallContent {
+    type Id = ChunkId;
+    const KIND: BlobKind = BlobKind::Chunk;
+    const NOUN: &'static str = "chunk";
+    const KEPT: Kept = Kept::InSlabs;
+
+    fn decode(id: ChunkId, raw: Bytes) -> Result<Self, FormatError> {
+        verified(id, raw).map(Self)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        heap(self.0.len())
+    }
+
+    fn shelf(inner: &Inner) -> &Shelf<Self> {
+        &inner.small
+    }
+}
+
 impl Blob for RawChunk {
     type Id = ChunkId;
     const KIND: BlobKind = BlobKind::Chunk;
     const NOUN: &'static str = "chunk";
+    const KEPT: Kept = Kept::Nowhere;
 
     fn decode(id: ChunkId, raw: Bytes) -> Result<Self, FormatError> {
-        let actual = ChunkId::of(&raw);
-        if actual != id {
-            return Err(FormatError::wrong_hash("chunk", id, actual));
-        }
-        Ok(Self(raw))
+        verified(id, raw).map(Self)
     }
 
     fn memory_bytes(&self) -> usize {
@@ -181,4 +218,12 @@ impl Blob for RawChunk {
     fn shelf(inner: &Inner) -> &Shelf<Self> {
         &inner.chunks
     }
+}
+
+fn verified(id: ChunkId, raw: Bytes) -> Result<Bytes, FormatError> {
+    let actual = ChunkId::of(&raw);
+    if actual != id {
+        return Err(FormatError::wrong_hash("chunk", id, actual));
+    }
+    Ok(raw)
 }

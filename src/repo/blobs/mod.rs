@@ -3,9 +3,10 @@
 //! Must always be true: **what is given out hashes to the id that was asked for.** Where the bytes came from (memory,
 //! the node's index, a hint, a search) is a matter of speed and never of trust.
 //!
-//! The way down: decoded in memory, bounded in bytes; the node's index; one ranged GET where the hint says. Callers
-//! who ask for the same blob at once share one request. Only when that fails, and not for want of the store, the
-//! slow way begins (`recover`): once more, then where the pack was moved to, then a search of `index/`.
+//! The way down: decoded in memory, bounded in bytes; what this machine keeps of the kind (nodes in its index, small
+//! contents in the slabs of its cache); one ranged GET where the hint says. Callers who ask for the same blob at once
+//! share one request. Only when that fails, and not for want of the store, the slow way begins (`recover`): once
+//! more, then where the pack was moved to, then a search of `index/`.
 //!
 //! What is at hand is given out without yielding: a mount polls such a read once, on the thread that took the
 //! request from the kernel.
@@ -15,18 +16,20 @@ mod kinds;
 mod memory;
 mod recover;
 mod runs;
+mod slabs;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use crate::format::{BlobKind, FormatError, ManifestNode, PackKind, StoredBlob, TreeNode, XattrList};
+use crate::cache::Cache;
+use crate::format::{FormatError, ManifestNode, PackKind, StoredBlob, TreeNode, XattrList};
 use crate::meta::Index;
 use crate::repo::{RepoError, layout};
 use crate::store::{Key, Store, StoreErrorKind};
@@ -36,7 +39,7 @@ use flight::{Flights, repeated};
 use memory::Memory;
 use recover::Recovery;
 
-pub(super) use kinds::{Blob, Hash, RawChunk};
+pub(super) use kinds::{Blob, Hash, Kept, RawChunk, SmallContent};
 
 /// Memory for decoded tree nodes: some 100,000 entries, enough for every interior node of a commit of 10 million.
 const TREE_BYTES: usize = 32 << 20;
@@ -49,6 +52,9 @@ const XATTR_BYTES: usize = 2 << 20;
 
 /// Memory for chunks: a reader without the SSD cache who takes small steps fetches each chunk once. Four of the longest.
 const CHUNK_BYTES: usize = 16 << 20;
+
+/// Memory for small contents that the cache did not take, so that a reader who takes small steps fetches each once.
+const SMALL_BYTES: usize = 8 << 20;
 
 /// Requests of one caller at once.
 const CONCURRENCY: usize = 8;
@@ -65,10 +71,13 @@ pub(super) struct Inner {
     store: Arc<dyn Store>,
     uuid: RepoUuid,
     index: Option<Index>,
+    /// Where small contents are kept, once that is known.
+    cache: OnceLock<Arc<Cache>>,
     trees: Shelf<TreeNode>,
     manifests: Shelf<ManifestNode>,
     xattrs: Shelf<XattrList>,
     chunks: Shelf<RawChunk>,
+    small: Shelf<SmallContent>,
     recovery: Recovery,
 }
 
@@ -112,10 +121,12 @@ impl Blobs {
             store,
             uuid,
             index,
+            cache: OnceLock::new(),
             trees: Shelf::new(TREE_BYTES),
             manifests: Shelf::new(MANIFEST_BYTES),
             xattrs: Shelf::new(XATTR_BYTES),
             chunks: Shelf::new(CHUNK_BYTES),
+            small: Shelf::new(SMALL_BYTES),
             recovery: Recovery::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -126,10 +137,7 @@ impl Blobs {
     /// # Errors
     /// [`RepoError::Damaged`], [`RepoError::Missing`], any failure of the store.
     pub(super) async fn get<B: Blob>(&self, id: B::Id, hint: Option<Location>) -> Result<Arc<B>, RepoError> {
-        match self.at_hand(id) {
-            Some(blob) => Ok(blob),
-            None => self.get_with(Wanted::new(id, hint), &[]).await,
-        }
+        self.get_with(Wanted::new(id, hint), &[]).await
     }
 
     /// The blob; on a miss also `ahead`, as far as it lies in neighbouring places: a scan's next leaves.
@@ -141,7 +149,7 @@ impl Blobs {
         wanted: Wanted<B>,
         ahead: &[Wanted<B>],
     ) -> Result<Arc<B>, RepoError> {
-        if let Some(blob) = self.at_hand(wanted.id) {
+        if let Some(blob) = self.at_hand(&wanted) {
             return Ok(blob);
         }
         let mut all = Vec::with_capacity(1 + ahead.len());
@@ -149,6 +157,11 @@ impl Blobs {
         all.extend_from_slice(ahead);
         let mut landed = self.land(&all).await;
         self.take(wanted, &mut landed).await
+    }
+
+    /// Brings these blobs to this machine, as far as that is possible.
+    pub(super) async fn fetch<B: Blob>(&self, wanted: &[Wanted<B>]) {
+        self.land(wanted).await;
     }
 
     /// All of these blobs, in order; neighbours share a request, and several requests run at once.
@@ -164,20 +177,25 @@ impl Blobs {
         Ok(blobs)
     }
 
-    /// The blob if it is in memory or in the node's index.
-    pub(super) fn at_hand<B: Blob>(&self, id: B::Id) -> Option<Arc<B>> {
-        let hash = id.hash();
+    /// The blob if this machine has it. Waits for the disk, never for the network.
+    pub(super) fn at_hand<B: Blob>(&self, wanted: &Wanted<B>) -> Option<Arc<B>> {
+        let hash = wanted.id.hash();
         let shelf = B::shelf(&self.inner);
         if let Some(blob) = shelf.memory.get(&hash) {
             return Some(blob);
         }
-        let index = self.inner.index.as_ref().filter(|_| B::KIND != BlobKind::Chunk)?;
-        let raw = index.get_node(&hash)?;
-        match B::decode(id, raw) {
-            Ok(blob) => Some(shelf.memory.put(hash, blob)),
-            Err(_) => {
-                index.forget_node(&hash);
-                None
+        match B::KEPT {
+            Kept::InSlabs => self.inner.from_slab(wanted),
+            Kept::Nowhere => None,
+            Kept::InIndex => {
+                let index = self.inner.index.as_ref()?;
+                match B::decode(wanted.id, index.get_node(&hash)?) {
+                    Ok(blob) => Some(shelf.memory.put(hash, blob)),
+                    Err(_) => {
+                        index.forget_node(&hash);
+                        None
+                    }
+                }
             }
         }
     }
@@ -186,7 +204,7 @@ impl Blobs {
     /// are not this blob.
     pub(super) fn take_over<B: Blob>(&self, id: B::Id, stored: &[u8]) -> Option<Arc<B>> {
         let (blob, raw) = decode_stored::<B>(id, stored).ok()?;
-        Some(self.inner.keep(id, blob, raw))
+        Some(self.inner.keep(id, blob, Arrived { raw, stored, at: None }))
     }
 
     /// A range of a pack, unverified.
@@ -210,7 +228,7 @@ impl Blobs {
         let mut landed = HashMap::new();
         let mut missing = Vec::new();
         for wanted in wanted {
-            match self.at_hand(wanted.id) {
+            match self.at_hand(wanted) {
                 Some(blob) => {
                     landed.insert(wanted.id.hash(), Landed::Blob(blob));
                 }
@@ -253,10 +271,16 @@ enum Landed<B> {
 }
 
 impl Inner {
-    fn keep<B: Blob>(&self, id: B::Id, blob: B, raw: Bytes) -> Arc<B> {
+    fn keep<B: Blob>(&self, id: B::Id, blob: B, arrived: Arrived<'_>) -> Arc<B> {
         let hash = id.hash();
-        if let Some(index) = self.index.as_ref().filter(|_| B::KIND != BlobKind::Chunk) {
-            index.put_node(hash, raw);
+        match B::KEPT {
+            Kept::InSlabs if self.to_slab(&hash, &arrived) => return Arc::new(blob),
+            Kept::InSlabs | Kept::Nowhere => {}
+            Kept::InIndex => {
+                if let Some(index) = &self.index {
+                    index.put_node(hash, arrived.raw);
+                }
+            }
         }
         B::shelf(self).memory.put(hash, blob)
     }
@@ -264,6 +288,14 @@ impl Inner {
     fn pack_key<B: Blob>(at: &Location) -> Key {
         layout::pack(PackKind::of_blob(B::KIND), at.pack)
     }
+}
+
+/// A blob as it came: verified.
+struct Arrived<'a> {
+    raw: Bytes,
+    stored: &'a [u8],
+    /// Where it was read; `None` when that is not known.
+    at: Option<Location>,
 }
 
 /// Whether the object is not there, or not as long as the hint has it: the hint is stale, or the pack is damaged.

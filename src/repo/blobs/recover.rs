@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use crate::format::{BlobKind, FormatError, MovedPack, PackIndex};
@@ -20,7 +21,7 @@ use crate::types::{ChunkId, Location, PackId};
 
 use super::flight::repeated;
 use super::runs::is_plausible;
-use super::{Blob, Blobs, Hash, Inner, Wanted, decode_stored, describe, is_gone};
+use super::{Arrived, Blob, Blobs, Hash, Inner, Kept, Wanted, decode_stored, describe, is_gone};
 
 /// Packs that a search looks through: 64 GiB of small files, 250 GiB of data; a minute's work at most.
 const SEARCH_INDEXES: usize = 4096;
@@ -61,7 +62,7 @@ impl Blobs {
     /// [`RepoError::Damaged`], [`RepoError::Missing`], any failure of the store.
     pub(super) async fn recover<B: Blob>(&self, wanted: Wanted<B>) -> Result<Arc<B>, RepoError> {
         // It may have arrived while others were waited for.
-        if let Some(blob) = self.at_hand(wanted.id) {
+        if let Some(blob) = self.at_hand(&wanted) {
             return Ok(blob);
         }
         let flight = {
@@ -77,7 +78,7 @@ impl Blobs {
 }
 
 impl Inner {
-    async fn go_slowly<B: Blob>(&self, wanted: Wanted<B>) -> Result<Arc<B>, RepoError> {
+    async fn go_slowly<B: Blob>(self: Arc<Self>, wanted: Wanted<B>) -> Result<Arc<B>, RepoError> {
         let id = wanted.id;
         let mut tried = HashSet::new();
         let mut damage = None;
@@ -126,7 +127,7 @@ impl Inner {
     }
 
     async fn try_place<B: Blob>(
-        &self,
+        self: &Arc<Self>,
         id: B::Id,
         place: Location,
         tried: &mut HashSet<Location>,
@@ -150,11 +151,21 @@ impl Inner {
         }
     }
 
-    async fn read_at<B: Blob>(&self, id: B::Id, at: &Location) -> Result<At<B>, RepoError> {
+    async fn read_at<B: Blob>(self: &Arc<Self>, id: B::Id, at: &Location) -> Result<At<B>, RepoError> {
         let range = at.offset..at.offset.saturating_add(u64::from(at.len));
         match self.store.get_range(&Self::pack_key::<B>(at), range).await {
             Ok(stored) => Ok(match decode_stored::<B>(id, &stored) {
-                Ok((blob, raw)) => At::Found(self.keep(id, blob, raw)),
+                Ok((blob, raw)) => {
+                    let (inner, at) = (self.clone(), Some(*at));
+                    let keep = move || inner.keep(id, blob, Arrived { raw, stored: &stored, at });
+                    match B::KEPT {
+                        Kept::InSlabs => match spawn_blocking(keep).await {
+                            Ok(blob) => At::Found(blob),
+                            Err(_) => At::Gone,
+                        },
+                        Kept::InIndex | Kept::Nowhere => At::Found(keep()),
+                    }
+                }
                 Err(source) => At::Damaged(source),
             }),
             Err(error) if is_gone(error.kind()) => Ok(At::Gone),
@@ -181,7 +192,7 @@ impl Inner {
     }
 
     async fn search<B: Blob>(
-        &self,
+        self: &Arc<Self>,
         id: B::Id,
         tried: &mut HashSet<Location>,
         damage: &mut Option<(Location, FormatError)>,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::format::{Compression, FinishedPack, MovedPack, PackBuilder, PackIndex};
+use crate::format::{BlobKind, Compression, FinishedPack, MovedPack, PackBuilder, PackIndex};
 use crate::repo::tree::reference::repository;
 use crate::store::fault::{Fault, FaultRule, FaultStore};
 use crate::store::{MemoryStore, Operation, RecordStore};

@@ -3,7 +3,7 @@
 //! - `chunker`: where content is cut. - `known`: which blobs need not be stored again. - `sink`, `packer`: new blobs to
 //!   packs to the store. - `manifest`: the list of a long file's chunks, as it is written.
 //! - `writer`: files in, on all cores, in order; entries out.
-//! - `read`: bytes of a file, every chunk verified.
+//! - `read`: bytes of a file, every chunk verified. - `small`: files of one chunk, and what lies beside them.
 
 mod chunker;
 mod known;
@@ -11,10 +11,13 @@ mod manifest;
 mod packer;
 mod read;
 mod sink;
+mod small;
 mod writer;
 
 pub(super) use known::Known;
 pub(super) use packer::PackWriter;
 pub(super) use read::{pieces, read, read_short};
 pub(super) use sink::{Sink, Stored};
+pub use small::{Beside, SMALL_CONTENT_BYTES};
+pub(super) use small::{beside, checked, small};
 pub(super) use writer::{Input, Opened, Output, Pipeline, Source};

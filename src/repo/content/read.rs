@@ -13,8 +13,10 @@ use crate::format::{
     ChunkItem, Content, EntryBody, EntryHints, FormatError, LeafItem, ManifestChild, ManifestNode,
 };
 use crate::repo::RepoError;
-use crate::repo::blobs::{Blob, Blobs, RawChunk, Wanted};
+use crate::repo::blobs::{Blob, Blobs, RawChunk, SmallContent, Wanted};
 use crate::types::{ChunkId, Location, ManifestId};
+
+use super::small::{checked, small};
 
 /// Chunks that are fetched at once: their bytes are held beside the answer.
 const BATCH: usize = 8;
@@ -52,6 +54,10 @@ pub(in crate::repo) async fn read(
         Content::Empty => Ok(Bytes::new()),
         // Decoding has checked that the length is the size.
         Content::Inline(bytes) => Ok(bytes.slice(range.start as usize..range.end as usize)),
+        Content::Chunk(_) if let Some(wanted) = small(item) => {
+            let content = blobs.get::<SmallContent>(wanted.id, wanted.hint).await?;
+            Ok(checked(blobs, item, &content)?.slice(range.start as usize..range.end as usize))
+        }
         Content::Chunk(id) => {
             let whole = Placed { offset: 0, item: ChunkItem { id: *id, len: *size as u32, hint } };
             join(blobs, &[whole], range).await

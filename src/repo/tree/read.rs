@@ -236,7 +236,7 @@ impl Tree {
             };
             let Some(child) = children.get(at) else { return Ok(None) };
             first_rank += children[..at].iter().map(|child| child.counts.entries).sum::<u64>();
-            let found = match self.blobs.at_hand(child.id) {
+            let found = match self.blobs.at_hand(&Wanted::new(child.id, child.hint)) {
                 Some(found) => found,
                 None if *level > 1 => self.interior_node(child.id, child.hint).await?,
                 None => self.leaf(&children[at..], first_rank, need).await?,
@@ -258,7 +258,7 @@ impl Tree {
 
     /// A node above the leaves (or the root), by way of the run of interior nodes if it lies there.
     async fn interior_node(&self, id: NodeId, hint: Option<Location>) -> Result<Arc<TreeNode>, RepoError> {
-        if let Some(node) = self.blobs.at_hand(id) {
+        if let Some(node) = self.blobs.at_hand(&Wanted::new(id, hint)) {
             return Ok(node);
         }
         if hint.is_some_and(|at| lies_in(&at, &self.interior)) {
