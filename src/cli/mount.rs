@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::daemon::StoreAccess;
 use crate::daemon::client::{self, MountOrder, Mounted};
 use crate::daemon::mount::{Access, MountFlags, NonEmpty};
+use crate::fs::{ProfileChoice, UnknownProfile};
 use crate::types::{Address, CommitId};
 
 use super::app::App;
@@ -56,11 +57,16 @@ pub(super) struct Args {
     #[arg(long)]
     nonempty: bool,
 
+    /// How files are opened: bulk (large files by kernel passthrough), smallfiles (opens never leave the kernel), or auto
+    /// (as the files of the commit are, on average)
+    #[arg(long, value_name = "PROFILE", default_value = "auto", hide_default_value = true)]
+    profile: ProfileChoice,
+
     /// Limit of the cache, such as 500GiB or 80% of its disk (when this starts the daemon)
     #[arg(long, value_name = "SIZE")]
     cache_size: Option<String>,
 
-    /// Options as mount(8) takes them: ro, allow_other, nonempty, uid=N, gid=N, cache_size=SIZE
+    /// Options as mount(8) takes them: ro, allow_other, nonempty, uid=N, gid=N, profile=PROFILE, cache_size=SIZE
     #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',', hide_short_help = true)]
     options: Vec<String>,
 
@@ -140,10 +146,14 @@ impl Args {
                 "nonempty" => self.nonempty = true,
                 "uid" => self.uid = Some(number()?),
                 "gid" => self.gid = Some(number()?),
+                "profile" => {
+                    self.profile =
+                        value.parse().map_err(|e: UnknownProfile| CliError::usage(e.to_string()))?;
+                }
                 "cache_size" => self.cache_size = Some(value.to_owned()),
                 _ => {
                     return Err(CliError::usage(format!("-o {name}: no such option"))
-                        .hint("the options are ro, allow_other, nonempty, uid=N, gid=N, cache_size=SIZE"));
+                        .hint("the options are ro, allow_other, nonempty, uid=N, gid=N, profile=PROFILE, cache_size=SIZE"));
                 }
             }
         }
@@ -162,6 +172,7 @@ fn order(args: &Args, config: &Config) -> Result<MountOrder, CliError> {
         access: if args.allow_other { Access::Everybody } else { Access::Owner },
         uid: args.uid,
         gid: args.gid,
+        profile: args.profile,
         store: store_access(config),
         device: MountFlags::DEVICE.into(),
     })

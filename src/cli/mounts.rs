@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::daemon::MountStatus;
 use crate::daemon::client;
 use crate::daemon::mount::{FS_TYPE, MountEntry, MountTable, is_dead};
+use crate::fs::Profile;
 use crate::types::{CommitId, RepoUrl, Timestamp};
 
 use super::app::App;
@@ -51,6 +52,8 @@ struct JsonMount {
     mode: &'static str,
     health: Health,
     #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Profile>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     daemon: Option<u32>,
@@ -87,6 +90,7 @@ fn ours(status: &MountStatus, mount_point: &Path, daemon: Option<u32>) -> JsonMo
         commit: status.commit,
         mode: "ro",
         health: Health::Served,
+        profile: Some(status.profile),
         since: Some(status.since),
         daemon,
         counters: status.counters.clone(),
@@ -106,6 +110,7 @@ fn foreign(entry: &MountEntry) -> JsonMount {
         commit: None,
         mode: "ro",
         health,
+        profile: None,
         since: None,
         daemon: None,
         counters: BTreeMap::new(),
@@ -130,11 +135,13 @@ fn print(app: &App, mounts: &[JsonMount]) -> Result<(), CliError> {
     let (place_width, address_width) = (widest(&place), widest(&address));
     for mount in mounts {
         let commit = mount.commit.map_or_else(|| "all versions".to_owned(), |id| id.short());
-        let state = match (mount.health, mount.since) {
-            (Health::Served, Some(since)) => format!("{} since {}", mount.mode, minute(since)),
-            (Health::Served, None) => mount.mode.to_owned(),
-            (Health::Elsewhere, _) => "served by the daemon of another cache folder or user".to_owned(),
-            (Health::Dead, _) => out.paint(Paint::Bad, "dead: its daemon is gone"),
+        let state = match (mount.health, mount.profile, mount.since) {
+            (Health::Served, Some(profile), Some(since)) => {
+                format!("{}, {profile}, since {}", mount.mode, minute(since))
+            }
+            (Health::Served, ..) => mount.mode.to_owned(),
+            (Health::Elsewhere, ..) => "served by the daemon of another cache folder or user".to_owned(),
+            (Health::Dead, ..) => out.paint(Paint::Bad, "dead: its daemon is gone"),
         };
         let shown = if mount.health == Health::Served { commit } else { "-".to_owned() };
         out.line(format!(

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 
-use crate::fs::Owner;
+use crate::fs::{Owner, ProfileChoice};
 use crate::types::CommitId;
 
 use super::error::DaemonError;
@@ -50,6 +50,8 @@ pub struct MountOrder {
     pub uid: Option<u32>,
     /// Shown instead of every stored gid.
     pub gid: Option<u32>,
+    /// How its files are to be opened.
+    pub profile: ProfileChoice,
     /// How to reach the store.
     pub store: StoreAccess,
     /// The FUSE device, normally [`MountFlags::DEVICE`].
@@ -143,6 +145,7 @@ fn try_mount(folder: &Folder, launch: Option<&Launch>, order: &MountOrder) -> Re
         revision: order.revision.clone(),
         mount_point: point.path().to_owned(),
         owner: Owner { uid: order.uid, gid: order.gid, mounter: (uid, gid) },
+        profile: order.profile,
         store: order.store.clone(),
     };
     let Reply::Prepared { commit } = daemon.ask(Request::Prepare(Box::new(request)), None)? else {

@@ -13,14 +13,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::Owner;
+use crate::fs::{Owner, Profile, ProfileChoice};
 use crate::store::{AccessKeys, S3Options};
 use crate::types::{CommitId, Timestamp};
 
 use super::mount::Device;
 
 /// Version of the protocol: raised by every change that the other side would misunderstand.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// A message and the version that its sender speaks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,6 +98,8 @@ pub(super) struct MountRequest {
     pub mount_point: PathBuf,
     /// Who owns what it shows.
     pub owner: Owner,
+    /// How its files are to be opened.
+    pub profile: ProfileChoice,
     /// How to reach the store.
     pub store: StoreAccess,
 }
@@ -177,6 +179,8 @@ pub struct MountStatus {
     pub revision: Option<String>,
     /// The pinned commit; `None` for a whole repository.
     pub commit: Option<CommitId>,
+    /// How its files are opened.
+    pub profile: Profile,
     /// Since when.
     pub since: Timestamp,
     /// What it has done so far.

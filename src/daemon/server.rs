@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::cache::{Cache, CacheOptions};
-use crate::fs::ServeOptions;
+use crate::fs::{Profile, ServeOptions};
 use crate::meta::{Index, IndexOptions};
 
 use super::activity::{Activity, Busy};
@@ -227,14 +227,15 @@ impl Shared {
         self.stop.notify_one();
     }
 
-    /// How mounts are served.
-    pub(super) fn serve_options(&self) -> ServeOptions {
+    /// How a mount with this profile is served.
+    pub(super) fn serve_options(&self, profile: Profile) -> ServeOptions {
         // They only pass requests on or answer from memory: more than a few would wait for each other.
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         ServeOptions {
             runtime: self.runtime.clone(),
             threads: cores.clamp(2, 8),
             cache_stack_depth: self.cache_stack_depth,
+            profile,
         }
     }
 }

@@ -145,7 +145,8 @@ fn attach(shared: &Arc<Shared>, ready: Prepared, device: Device, descriptor: Own
     let failed =
         |e: io::Error| Failure::new(FailureKind::Mount, format!("the mount could not be served: {e}"));
     let Prepared { request, view, opened } = ready;
-    let session = Session::begin(view.clone(), descriptor, shared.serve_options()).map_err(failed)?;
+    let profile = request.profile.decide(view.totals());
+    let session = Session::begin(view.clone(), descriptor, shared.serve_options(profile)).map_err(failed)?;
     // Without the right to do it (not root) reads are only slower.
     let _ =
         fs::write(format!("/sys/class/bdi/{}:{}/read_ahead_kb", device.major, device.minor), READ_AHEAD_KB);
@@ -155,11 +156,12 @@ fn attach(shared: &Arc<Shared>, ready: Prepared, device: Device, descriptor: Own
         url: request.url,
         revision: request.revision,
         commit: view.commit(),
+        profile,
         since: SystemClock.now(),
         counters: Default::default(),
     };
     let place = status.mount_point.clone();
-    tracing::info!(mount_point = %place.display(), url = status.url, revision = status.revision, "mounted");
+    tracing::info!(mount_point = %place.display(), url = status.url, revision = status.revision, %profile, "mounted");
     shared.registry.add(Served { status, view, _opened: opened, _busy: shared.activity.begin() });
     let of_thread = shared.clone();
     let run = move || {

@@ -63,6 +63,11 @@ struct Long {
 }
 
 impl OpenFile {
+    /// Whether it holds more than its inode number says, from one read to the next: a stream, a hold on the cache.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        matches!(self, Self::Content(OpenContent { long: Some(_), .. }))
+    }
+
     /// The file on the cache's disk that holds exactly this content, complete and verified.
     pub fn whole_file(&self) -> Option<BorrowedFd<'_>> {
         match self {

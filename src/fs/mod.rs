@@ -5,7 +5,7 @@
 //! - `view`: all of them behind inode numbers: what a mount shows, testable without a mount.
 //! - `files`, `handles`, `mode`, `ahead`, `neighbours`, `pieces`: open files, which way their bytes travel, and from where.
 //! - `errno`: the only place where errors become errnos.
-//! - `fuse`: the only file that names fuser.
+//! - `fuse`: the only folder that names fuser; `profile`: how a mount's files are opened.
 //!
 //! A read-only mount never changes: bytes behind an inode number stay what they are for the life of the mount.
 
@@ -21,6 +21,7 @@ mod mode;
 mod neighbours;
 mod node;
 mod pieces;
+mod profile;
 mod recent;
 mod refs_root;
 mod stats;
@@ -35,5 +36,6 @@ pub use files::{OpenContent, OpenFile};
 pub use fuse::{ServeOptions, Session};
 pub use inode::{Ino, Inode, Slot, Virtual};
 pub use node::{Lifetime, Listed, Room};
+pub use profile::{Profile, ProfileChoice, UnknownProfile};
 pub use stats::Stats;
 pub use view::{Lookup, Space, View};

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::format::EntryBody;
+use crate::format::{EntryBody, Totals};
 use crate::repo::{Repository, Snapshot};
 use crate::types::CommitId;
 
@@ -117,6 +117,14 @@ impl View {
     pub fn commit(&self) -> Option<CommitId> {
         match &self.shown {
             Shown::Commit { tree, .. } => Some(tree.commit()),
+            Shown::Repository(_) => None,
+        }
+    }
+
+    /// What the commit that is shown holds in all; `None` for a whole repository.
+    pub fn totals(&self) -> Option<Totals> {
+        match &self.shown {
+            Shown::Commit { tree, .. } => Some(tree.totals()),
             Shown::Repository(_) => None,
         }
     }

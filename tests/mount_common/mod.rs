@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use atfs::daemon::mount::{Access, MountFlags, MountTable, NonEmpty, Unmount};
 use atfs::daemon::{DaemonError, Launch, StoreAccess, client};
+use atfs::fs::ProfileChoice;
 use atfs::repo::{InitOptions, Repository, Services};
 use atfs::store::LocalStore;
 use atfs::types::{OsRandom, SystemClock};
@@ -115,6 +116,7 @@ impl Fixture {
             access: Access::Owner,
             uid: None,
             gid: None,
+            profile: ProfileChoice::Bulk,
             store: StoreAccess::default(),
             device: MountFlags::DEVICE.into(),
         }
