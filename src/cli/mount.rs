@@ -1,6 +1,7 @@
 //! `atfs mount`: show a version of a repository, or all of them, as a directory.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::daemon::StoreAccess;
 use crate::daemon::client::{self, MountOrder, Mounted};
@@ -18,8 +19,8 @@ use super::hint::{Explain, quoted};
 /// Mount a version of a repository, or all of them, as a directory
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A mount is read-only and shows one commit for as long as it lives: a branch is pinned to its head of now. Without
-@REVISION the whole repository is mounted: <DIR>/NAME@REVISION/ exists for every branch, tag and commit.
+A mount is read-only and shows one commit for as long as it lives: a branch is pinned to its head of now, unless the mount
+is told to --follow it. Without @REVISION the whole repository is mounted: <DIR>/NAME@REVISION/ exists for every branch, tag and commit.
 
 The command returns when the mount answers; a daemon in the background serves it.
 
@@ -57,6 +58,11 @@ pub(super) struct Args {
     #[arg(long)]
     nonempty: bool,
 
+    /// Move with the branch: look-ups see its head of at most SECONDS ago; open files keep their bytes
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    follow: Option<u64>,
+
     /// How files are opened: bulk (large files by kernel passthrough), smallfiles (opens never leave the kernel), or auto
     /// (as the files of the commit are, on average)
     #[arg(long, value_name = "PROFILE", default_value = "auto", hide_default_value = true)]
@@ -66,7 +72,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "SIZE")]
     cache_size: Option<String>,
 
-    /// Options as mount(8) takes them: ro, allow_other, nonempty, uid=N, gid=N, profile=PROFILE, cache_size=SIZE
+    /// Options as mount(8) takes them: ro, allow_other, nonempty, uid=N, gid=N, profile=PROFILE, follow[=SECONDS],
+    /// cache_size=SIZE
     #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',', hide_short_help = true)]
     options: Vec<String>,
 
@@ -78,6 +85,9 @@ pub(super) struct Args {
     #[arg(long, hide = true)]
     rw: bool,
 }
+
+/// What `--follow` alone means.
+const FOLLOW_SECONDS: u64 = 10;
 
 #[derive(serde::Serialize)]
 struct JsonMounted {
@@ -146,6 +156,8 @@ impl Args {
                 "nonempty" => self.nonempty = true,
                 "uid" => self.uid = Some(number()?),
                 "gid" => self.gid = Some(number()?),
+                "follow" if value.is_empty() => self.follow = Some(FOLLOW_SECONDS),
+                "follow" => self.follow = Some(number()?.max(1).into()),
                 "profile" => {
                     self.profile =
                         value.parse().map_err(|e: UnknownProfile| CliError::usage(e.to_string()))?;
@@ -153,7 +165,7 @@ impl Args {
                 "cache_size" => self.cache_size = Some(value.to_owned()),
                 _ => {
                     return Err(CliError::usage(format!("-o {name}: no such option"))
-                        .hint("the options are ro, allow_other, nonempty, uid=N, gid=N, profile=PROFILE, cache_size=SIZE"));
+                        .hint("the options are ro, allow_other, nonempty, uid=N, gid=N, profile=PROFILE, follow[=SECONDS], cache_size=SIZE"));
                 }
             }
         }
@@ -173,6 +185,7 @@ fn order(args: &Args, config: &Config) -> Result<MountOrder, CliError> {
         uid: args.uid,
         gid: args.gid,
         profile: args.profile,
+        follow: args.follow.map(Duration::from_secs),
         store: store_access(config),
         device: MountFlags::DEVICE.into(),
     })

@@ -52,6 +52,8 @@ pub struct MountOrder {
     pub gid: Option<u32>,
     /// How its files are to be opened.
     pub profile: ProfileChoice,
+    /// Within what time a move of the branch is to be seen; `None`: the mount stays at one commit.
+    pub follow: Option<Duration>,
     /// How to reach the store.
     pub store: StoreAccess,
     /// The FUSE device, normally [`MountFlags::DEVICE`].
@@ -146,6 +148,7 @@ fn try_mount(folder: &Folder, launch: Option<&Launch>, order: &MountOrder) -> Re
         mount_point: point.path().to_owned(),
         owner: Owner { uid: order.uid, gid: order.gid, mounter: (uid, gid) },
         profile: order.profile,
+        follow: order.follow,
         store: order.store.clone(),
     };
     let Reply::Prepared { commit } = daemon.ask(Request::Prepare(Box::new(request)), None)? else {

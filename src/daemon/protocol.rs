@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +101,8 @@ pub(super) struct MountRequest {
     pub owner: Owner,
     /// How its files are to be opened.
     pub profile: ProfileChoice,
+    /// Within what time a move of the branch is to be seen; `None`: the mount stays at one commit.
+    pub follow: Option<Duration>,
     /// How to reach the store.
     pub store: StoreAccess,
 }
@@ -181,6 +184,8 @@ pub struct MountStatus {
     pub commit: Option<CommitId>,
     /// How its files are opened.
     pub profile: Profile,
+    /// Within what time a move of the branch is seen; `None`: the mount stays at one commit.
+    pub follow: Option<Duration>,
     /// Since when.
     pub since: Timestamp,
     /// What it has done so far.

@@ -62,8 +62,11 @@ impl Registry {
 
     /// Every mount with its counters.
     pub(super) fn list(&self) -> Vec<MountStatus> {
-        let with_counters =
-            |mount: &Served| MountStatus { counters: mount.view.stats().snapshot(), ..mount.status.clone() };
+        let with_counters = |mount: &Served| MountStatus {
+            commit: mount.view.commit(),
+            counters: mount.view.counters(),
+            ..mount.status.clone()
+        };
         self.lock().iter().map(with_counters).collect()
     }
 

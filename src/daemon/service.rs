@@ -7,14 +7,16 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 
-use crate::fs::{Session, View};
-use crate::types::{Clock, Revision, SystemClock};
+use crate::fs::{Followed, Session, View};
+use crate::repo::refs::Resolved;
+use crate::types::{Clock, RefKind, Revision, SystemClock};
 
 use super::activity::Busy;
 use super::mount::Device;
@@ -125,7 +127,19 @@ async fn prepare(shared: &Shared, request: MountRequest) -> Result<Prepared, Fai
             let snapshot = repository.snapshot(&resolved);
             // The first `ls` then waits for leaves only; and a commit without its tree is refused here.
             snapshot.warm().await.map_err(|e| failure(&e))?;
-            View::of_commit(snapshot, request.url.clone(), text.clone(), request.owner, shared.cache.clone())
+            let (url, cache) = (request.url.clone(), shared.cache.clone());
+            match request.follow {
+                None => View::of_commit(snapshot, url, text.clone(), request.owner, cache),
+                Some(interval) => {
+                    can_follow(&revision, &resolved)?;
+                    View::following(snapshot, url, revision, request.owner, cache, interval)
+                }
+            }
+        }
+        None if request.follow.is_some() => {
+            let text =
+                "a mount of the whole repository follows nothing: mount one branch, as REPOSITORY@BRANCH";
+            return Err(Failure::new(FailureKind::BadRequest, text));
         }
         None => {
             let name = opened.url.name();
@@ -139,6 +153,43 @@ async fn prepare(shared: &Shared, request: MountRequest) -> Result<Prepared, Fai
         }
     };
     Ok(Prepared { request, view: Arc::new(view), opened })
+}
+
+/// Only a branch moves; a tag, an id and `main~2` are one commit for ever.
+fn can_follow(revision: &Revision, resolved: &Resolved) -> Result<(), Failure> {
+    let is_branch = resolved.via.as_ref().is_some_and(|via| via.kind == RefKind::Branch);
+    if is_branch && revision.steps.is_empty() {
+        return Ok(());
+    }
+    let text = format!("{revision} is one commit for ever: only a branch can be followed");
+    Err(Failure::new(FailureKind::BadRequest, text))
+}
+
+/// Keeps a mount at the head of its branch, until the mount is gone.
+async fn follow(view: Weak<View>, period: Duration, place: PathBuf) {
+    let mut trouble = false;
+    loop {
+        tokio::time::sleep(period).await;
+        let Some(view) = view.upgrade() else { return };
+        match view.follow().await {
+            Ok(followed) => {
+                if let (Followed::Moved, Some(commit)) = (followed, view.commit()) {
+                    tracing::info!(mount_point = %place.display(), %commit, "moved with its branch");
+                }
+                trouble = false;
+            }
+            // Said once: the mount goes on showing what it shows, and asks again.
+            Err(error) if !trouble => {
+                trouble = true;
+                let shown = view.commit().map_or_else(String::new, |commit| commit.short());
+                tracing::warn!(
+                    mount_point = %place.display(),
+                    "where the branch is cannot be learnt; the mount stays at {shown} until it can: {error}"
+                );
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 fn attach(shared: &Arc<Shared>, ready: Prepared, device: Device, descriptor: OwnedFd) -> Result<(), Failure> {
@@ -157,11 +208,15 @@ fn attach(shared: &Arc<Shared>, ready: Prepared, device: Device, descriptor: Own
         revision: request.revision,
         commit: view.commit(),
         profile,
+        follow: request.follow,
         since: SystemClock.now(),
         counters: Default::default(),
     };
     let place = status.mount_point.clone();
     tracing::info!(mount_point = %place.display(), url = status.url, revision = status.revision, %profile, "mounted");
+    if let Some(period) = view.follow_period() {
+        shared.runtime.spawn(follow(Arc::downgrade(&view), period, place.clone()));
+    }
     shared.registry.add(Served { status, view, _opened: opened, _busy: shared.activity.begin() });
     let of_thread = shared.clone();
     let run = move || {

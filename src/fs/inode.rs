@@ -68,6 +68,11 @@ impl Slot {
         (index < Self::LIMIT).then_some(Self(index as u32))
     }
 
+    /// The slot with this number; `None` from 2^19 - 1 on, where inode numbers end. For those who drop slots again.
+    pub fn numbered(index: usize) -> Option<Self> {
+        (index < VIRTUAL as usize).then_some(Self(index as u32))
+    }
+
     /// The index.
     pub fn index(self) -> usize {
         self.0 as usize
@@ -112,14 +117,21 @@ impl Ino {
         Self(VIRTUAL << NUMBER_BITS | u64::from(slot.0) << 8 | file as u64)
     }
 
+    /// The slot that it belongs to; `None` as for [`Ino::meaning`].
+    pub fn slot(self) -> Option<Slot> {
+        match self.meaning()? {
+            Inode::Root(slot) | Inode::Entry(slot, _) | Inode::Virtual(slot, _) => Some(slot),
+        }
+    }
+
     /// What the number means; `None` for one that this module never made.
     pub fn meaning(self) -> Option<Inode> {
         let (slot, number) = (self.0 >> NUMBER_BITS, self.0 & ((1 << NUMBER_BITS) - 1));
         if slot == VIRTUAL {
             let file = *Virtual::ALL.get((number & 0xff) as usize)?;
-            return Some(Inode::Virtual(Slot::new((number >> 8) as usize)?, file));
+            return Some(Inode::Virtual(Slot::numbered((number >> 8) as usize)?, file));
         }
-        let slot = Slot::new(slot as usize)?;
+        let slot = Slot::numbered(slot as usize)?;
         match number {
             0 => None,
             1 => Some(Inode::Root(slot)),

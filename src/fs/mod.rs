@@ -1,7 +1,7 @@
 //! What a mounted tree means, and the door to FUSE.
 //!
 //! - `inode`: numbers made of slot and rank; no inode table.
-//! - `tree`: one commit as inodes; `refs_root`: a directory per ref; `virtuals`: the `.atfs` files; `xattr`.
+//! - `tree`: one commit as inodes; `following`: a commit that moves; `refs_root`: a directory per ref; `virtuals`: the `.atfs` files; `xattr`.
 //! - `view`: all of them behind inode numbers: what a mount shows, testable without a mount.
 //! - `files`, `handles`, `mode`, `ahead`, `neighbours`, `pieces`: open files, which way their bytes travel, and from where.
 //! - `errno`: the only place where errors become errnos.
@@ -14,6 +14,7 @@ mod attr;
 mod errno;
 mod error;
 mod files;
+mod following;
 mod fuse;
 mod handles;
 mod inode;
@@ -33,6 +34,7 @@ mod xattr;
 pub use attr::{Attr, Owner};
 pub use error::FsError;
 pub use files::{OpenContent, OpenFile};
+pub use following::Followed;
 pub use fuse::{ServeOptions, Session};
 pub use inode::{Ino, Inode, Slot, Virtual};
 pub use node::{Lifetime, Listed, Room};

@@ -1,8 +1,9 @@
 //! What the handlers pass around: an inode that was found, and a line of a listing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::format::LeafItem;
+use crate::format::{EntryBody, LeafItem};
 use crate::repo::Found;
 use crate::types::RepoPath;
 
@@ -29,6 +30,11 @@ impl Node {
         Ok(Self { ino, item: Arc::new(found.item) })
     }
 
+    /// Whether it is a directory.
+    pub(super) fn is_directory(&self) -> bool {
+        matches!(self.item.entry.body, EntryBody::Directory)
+    }
+
     /// Its path in the commit.
     ///
     /// # Errors
@@ -43,6 +49,8 @@ impl Node {
 pub enum Lifetime {
     /// For ever: it belongs to a commit.
     Forever,
+    /// For so long: the branch may move.
+    For(Duration),
     /// Not at all: refs come and go, counters count.
     None,
 }

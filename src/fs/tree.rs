@@ -31,6 +31,10 @@ pub(super) struct CommitTree {
     address: String,
     owner: Owner,
     recent: Arc<Recent<Ino, Node>>,
+    /// The inode number of its root.
+    root: Ino,
+    /// How long names and attributes hold.
+    lifetime: Lifetime,
 }
 
 /// What of a slot is meant: its root, which no entry stands for, or an entry.
@@ -51,7 +55,18 @@ impl CommitTree {
         owner: Owner,
         recent: Arc<Recent<Ino, Node>>,
     ) -> Self {
-        Self { slot, snapshot, address, owner, recent }
+        let (root, lifetime) = (Ino::root(slot), Lifetime::Forever);
+        Self { slot, snapshot, address, owner, recent, root, lifetime }
+    }
+
+    /// The same whose root is `root` and whose names hold for `lifetime`: another commit may take its place.
+    pub(super) fn shown_at(self, root: Ino, lifetime: Lifetime) -> Self {
+        Self { root, lifetime, ..self }
+    }
+
+    /// How long names and attributes hold.
+    pub(super) fn lifetime(&self) -> Lifetime {
+        self.lifetime
     }
 
     /// The slot.
@@ -106,6 +121,18 @@ impl CommitTree {
         Ok(node)
     }
 
+    /// The entry at `path`; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`FsError::Repo`].
+    pub(super) async fn find(&self, path: &RepoPath) -> Result<Option<Node>, FsError> {
+        let found = self.snapshot.get(path).await.map_err(|e| self.failed(path, e))?;
+        let Some(found) = found else { return Ok(None) };
+        let node = Node::new(self.slot, found)?;
+        self.recent.put(node.ino, node.clone());
+        Ok(Some(node))
+    }
+
     /// The entry called `name` in the directory `dir`; `None` when there is none.
     ///
     /// # Errors
@@ -118,17 +145,13 @@ impl CommitTree {
             // A name that no entry can have.
             Err(_) => return Ok(None),
         };
-        let found = self.snapshot.get(&path).await.map_err(|e| self.failed(&path, e))?;
-        let Some(found) = found else { return Ok(None) };
-        let node = Node::new(self.slot, found)?;
-        self.recent.put(node.ino, node.clone());
-        Ok(Some(node))
+        self.find(&path).await
     }
 
     /// What `stat` shows.
     pub(super) fn attr(&self, place: &Place) -> Attr {
         match place {
-            Place::Root => Attr::of_directory(Ino::root(self.slot), self.owner, self.time()),
+            Place::Root => Attr::of_directory(self.root, self.owner, self.time()),
             Place::Node(node) => Attr::of(node.ino, &node.item.entry, self.owner),
         }
     }
@@ -146,7 +169,7 @@ impl CommitTree {
     ) -> Result<(), FsError> {
         let path = self.path(dir)?;
         let failed = |e| self.failed(&path, e);
-        let lifetime = Lifetime::Forever;
+        let lifetime = self.lifetime;
         if from < 1 && sink(Listed { name: b".", attr: self.attr(dir), next: 1, lifetime }) == Room::Full {
             return Ok(());
         }

@@ -3,18 +3,21 @@
 //! [`View`] finds out what an inode number means and asks the part that knows: a commit ([`CommitTree`]), the directory
 //! of refs ([`RefsRoot`]) or the `.atfs` files. It never blocks a thread: whatever may need the network is `async`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::format::{EntryBody, Totals};
-use crate::repo::{Repository, Snapshot};
-use crate::types::CommitId;
+use crate::repo::{RepoError, Repository, Snapshot};
+use crate::types::{CommitId, Revision};
 
 use super::attr::{Attr, Owner};
 use super::error::FsError;
+use super::following::{Followed, Following};
 use super::inode::{Ino, Inode, Slot, Virtual};
 use super::neighbours::Neighbours;
-use super::node::{Lifetime, Listed, Room};
+use super::node::{Lifetime, Listed, Node, Room};
 use super::recent::Recent;
 use super::refs_root::RefsRoot;
 use super::stats::{Stats, add};
@@ -38,8 +41,31 @@ pub struct View {
 enum Shown {
     /// One commit, and the revision as it was asked for.
     Commit { tree: Arc<CommitTree>, revision: String },
+    /// A branch, wherever it is.
+    Following(Following),
     /// A directory per ref.
     Repository(RefsRoot),
+}
+
+/// A directory whose listing is under way.
+#[derive(Debug)]
+pub(super) struct OpenDirectory {
+    tree: Arc<CommitTree>,
+    place: Place,
+}
+
+impl OpenDirectory {
+    /// As [`View::list`].
+    ///
+    /// # Errors
+    /// [`FsError`].
+    pub(super) async fn list(
+        &self,
+        from: u64,
+        sink: &mut (dyn FnMut(Listed<'_>) -> Room + Send),
+    ) -> Result<(), FsError> {
+        self.tree.list(&self.place, from, sink).await
+    }
 }
 
 /// The answer to a look-up.
@@ -83,14 +109,21 @@ impl View {
         let recent = Arc::new(Recent::new(RECENT_NODES));
         let address = format!("{url}@{revision}");
         let tree = Arc::new(CommitTree::new(Slot::FIRST, snapshot, address, owner, recent));
-        Self {
-            shown: Shown::Commit { tree, revision },
-            url,
-            owner,
-            cache,
-            neighbours: Neighbours::default(),
-            stats: Stats::default(),
-        }
+        Self::new(Shown::Commit { tree, revision }, url, owner, cache)
+    }
+
+    /// Shows the commit that `revision` of the repository at `url` names, which is `snapshot` now and may be another each
+    /// time it is asked for ([`View::follow`]): within `interval`, look-ups see it.
+    pub fn following(
+        snapshot: Snapshot,
+        url: String,
+        revision: Revision,
+        owner: Owner,
+        cache: Option<Arc<Cache>>,
+        interval: Duration,
+    ) -> Self {
+        let following = Following::new(snapshot, &url, revision, owner, interval);
+        Self::new(Shown::Following(following), url, owner, cache)
     }
 
     /// Shows a whole repository, whose directories are called `name@...`.
@@ -103,29 +136,65 @@ impl View {
     ) -> Self {
         let recent = Arc::new(Recent::new(RECENT_NODES));
         let root = RefsRoot::new(repository, url.clone(), name, owner, recent);
-        Self {
-            shown: Shown::Repository(root),
-            url,
-            owner,
-            cache,
-            neighbours: Neighbours::default(),
-            stats: Stats::default(),
-        }
+        Self::new(Shown::Repository(root), url, owner, cache)
     }
 
-    /// The commit that is shown; `None` for a whole repository.
+    fn new(shown: Shown, url: String, owner: Owner, cache: Option<Arc<Cache>>) -> Self {
+        Self { shown, url, owner, cache, neighbours: Neighbours::default(), stats: Stats::default() }
+    }
+
+    /// The commit that is shown now; `None` for a whole repository.
     pub fn commit(&self) -> Option<CommitId> {
         match &self.shown {
             Shown::Commit { tree, .. } => Some(tree.commit()),
+            Shown::Following(following) => Some(following.current().commit()),
             Shown::Repository(_) => None,
         }
     }
 
-    /// What the commit that is shown holds in all; `None` for a whole repository.
+    /// What the commit that is shown holds in all; `None` where several can be shown.
     pub fn totals(&self) -> Option<Totals> {
         match &self.shown {
             Shown::Commit { tree, .. } => Some(tree.totals()),
-            Shown::Repository(_) => None,
+            Shown::Following(_) | Shown::Repository(_) => None,
+        }
+    }
+
+    /// How often [`View::follow`] is to be called; `None` when what is shown never moves.
+    pub fn follow_period(&self) -> Option<Duration> {
+        self.moving().map(Following::period)
+    }
+
+    /// Asks where the branch is, and shows that from now on.
+    ///
+    /// # Errors
+    /// The store did not answer; what is shown stays.
+    pub async fn follow(&self) -> Result<Followed, RepoError> {
+        match self.moving() {
+            Some(following) => following.follow().await,
+            None => Ok(Followed::Still),
+        }
+    }
+
+    /// The branch that is followed.
+    fn moving(&self) -> Option<&Following> {
+        match &self.shown {
+            Shown::Following(following) => Some(following),
+            Shown::Commit { .. } | Shown::Repository(_) => None,
+        }
+    }
+
+    /// Notes that the kernel is told of `ino` by name.
+    pub(super) fn refer(&self, ino: Ino) {
+        if let Some((following, slot)) = self.moving().zip(ino.slot()) {
+            following.refer(slot);
+        }
+    }
+
+    /// Notes that the kernel has dropped `count` references to `ino`.
+    pub(super) fn forget(&self, ino: Ino, count: u64) {
+        if let Some((following, slot)) = self.moving().zip(ino.slot()) {
+            following.forget(slot, count);
         }
     }
 
@@ -133,7 +202,7 @@ impl View {
     pub(super) fn refs(&self) -> Option<&RefsRoot> {
         match &self.shown {
             Shown::Repository(root) => Some(root),
-            Shown::Commit { .. } => None,
+            Shown::Commit { .. } | Shown::Following(_) => None,
         }
     }
 
@@ -150,6 +219,15 @@ impl View {
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// The counters by name, with those of a mount that follows.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        let mut counters = self.stats.snapshot();
+        if let Some(following) = self.moving() {
+            counters.extend(following.counters());
+        }
+        counters
     }
 
     /// What an inode number means.
@@ -173,6 +251,7 @@ impl View {
         match &self.shown {
             Shown::Commit { tree, .. } if slot == Slot::FIRST => Ok(tree.clone()),
             Shown::Commit { .. } => Err(FsError::Stale(Ino::root(slot))),
+            Shown::Following(following) => following.tree(slot),
             Shown::Repository(root) => root.tree(slot).await,
         }
     }
@@ -210,10 +289,50 @@ impl View {
                     None => Ok(Lookup::Absent(Lifetime::Forever)),
                 }
             }
-            Target::Tree(tree, place) => Ok(match tree.lookup(&place, name).await? {
-                Some(node) => Lookup::Found(tree.attr(&Place::Node(node)), Lifetime::Forever),
-                None => Lookup::Absent(Lifetime::Forever),
-            }),
+            Target::Tree(tree, place) => {
+                let Some((tree, place)) = self.newest(tree, place).await? else {
+                    return Ok(Lookup::Absent(Lifetime::None));
+                };
+                Ok(match tree.lookup(&place, name).await? {
+                    Some(node) => Lookup::Found(tree.attr(&Place::Node(node)), tree.lifetime()),
+                    None => Lookup::Absent(tree.lifetime()),
+                })
+            }
+        }
+    }
+
+    /// The same directory in the commit that is current now; `None` when it has none there.
+    async fn newest(
+        &self,
+        tree: Arc<CommitTree>,
+        place: Place,
+    ) -> Result<Option<(Arc<CommitTree>, Place)>, FsError> {
+        let Some(following) = self.moving() else { return Ok(Some((tree, place))) };
+        let current = following.current();
+        match place {
+            Place::Node(node) if tree.slot() != current.slot() => {
+                let found = current.find(&node.path()?).await?;
+                Ok(found.filter(Node::is_directory).map(|node| (current, Place::Node(node))))
+            }
+            place => Ok(Some((current, place))),
+        }
+    }
+
+    /// The directory that a listing is of, from its first name to its last, whatever moves meanwhile; `None` where nothing
+    /// moves, and an inode number says it all.
+    ///
+    /// # Errors
+    /// [`FsError`].
+    pub(super) async fn open_directory(&self, ino: Ino) -> Result<Option<OpenDirectory>, FsError> {
+        if self.moving().is_none() {
+            return Ok(None);
+        }
+        match self.target(ino).await? {
+            Target::Tree(tree, place) => {
+                let (tree, place) = self.newest(tree, place).await?.ok_or(FsError::NotFound)?;
+                Ok(Some(OpenDirectory { tree, place }))
+            }
+            Target::Refs | Target::Virtual(..) => Ok(None),
         }
     }
 
@@ -223,7 +342,7 @@ impl View {
     /// [`FsError`].
     pub async fn attr(&self, ino: Ino) -> Result<(Attr, Lifetime), FsError> {
         match self.target(ino).await? {
-            Target::Tree(tree, place) => Ok((tree.attr(&place), Lifetime::Forever)),
+            Target::Tree(tree, place) => Ok((tree.attr(&place), tree.lifetime())),
             Target::Refs => match self.refs() {
                 Some(root) => Ok((root.attr(), Lifetime::None)),
                 None => Err(FsError::Stale(ino)),
@@ -323,9 +442,7 @@ impl View {
     /// # Errors
     /// [`FsError`].
     pub async fn space(&self, ino: Ino) -> Result<Space, FsError> {
-        let slot = match ino.meaning().ok_or(FsError::Stale(ino))? {
-            Inode::Root(slot) | Inode::Entry(slot, _) | Inode::Virtual(slot, _) => slot,
-        };
+        let slot = ino.slot().ok_or(FsError::Stale(ino))?;
         if slot == Slot::FIRST && self.refs().is_some() {
             return Ok(Space { bytes: 0, entries: 0 });
         }
@@ -341,6 +458,7 @@ impl View {
         let of_refs = slot == Slot::FIRST && self.refs().is_some();
         let revision = |tree: &CommitTree| match &self.shown {
             Shown::Commit { revision, .. } => revision.clone(),
+            Shown::Following(following) => following.revision().to_string(),
             Shown::Repository(_) => {
                 tree.address().strip_prefix(&format!("{}@", self.url)).unwrap_or("").to_owned()
             }
@@ -349,8 +467,7 @@ impl View {
             Virtual::Directory => None,
             Virtual::Url => Some(format!("{}\n", self.url)),
             Virtual::Stats => {
-                let lines =
-                    self.stats.snapshot().into_iter().map(|(name, count)| format!("{name} {count}\n"));
+                let lines = self.counters().into_iter().map(|(name, count)| format!("{name} {count}\n"));
                 Some(lines.collect())
             }
             Virtual::Commit | Virtual::Ref if of_refs => None,
@@ -364,7 +481,8 @@ impl View {
             true => std::time::SystemTime::UNIX_EPOCH,
             false => self.tree(slot).await?.time(),
         };
-        let lifetime = if file == Virtual::Stats { Lifetime::None } else { Lifetime::Forever };
+        let moves = self.moving().is_some();
+        let lifetime = if file == Virtual::Stats || moves { Lifetime::None } else { Lifetime::Forever };
         Ok(Lookup::Found(virtuals::attr(slot, file, len, self.owner, mtime), lifetime))
     }
 }

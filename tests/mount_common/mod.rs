@@ -117,6 +117,7 @@ impl Fixture {
             uid: None,
             gid: None,
             profile: ProfileChoice::Bulk,
+            follow: None,
             store: StoreAccess::default(),
             device: MountFlags::DEVICE.into(),
         }

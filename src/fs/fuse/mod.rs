@@ -38,7 +38,7 @@ use super::node::{Lifetime, Listed, Room};
 use super::profile::Profile;
 use super::recent::Recent;
 use super::stats::add;
-use super::view::View;
+use super::view::{OpenDirectory, View};
 use answers::ListReply;
 
 /// No request lives longer: two store deadlines of 60 s each (a stale hint costs a second request), and some.
@@ -104,6 +104,8 @@ struct Inner {
     unopened: Recent<Ino, Arc<OpenFile>>,
     /// Listings of the directory of refs, each a snapshot of the names.
     listings: Handles<Listing>,
+    /// Directories whose commit may move while they are listed.
+    directories: Handles<OpenDirectory>,
     modes: Modes<BackingId>,
     /// Whether the kernel has granted passthrough, and nothing has spoken against it since.
     passthrough: AtomicBool,
@@ -120,6 +122,7 @@ impl Inner {
             files: Handles::new(),
             unopened: Recent::new(UNOPENED),
             listings: Handles::new(),
+            directories: Handles::new(),
             modes: Modes::default(),
             passthrough: AtomicBool::new(false),
         }
@@ -199,11 +202,19 @@ impl Inner {
         let mut sink = |listed: Listed<'_>| match reply.push(&listed) {
             Room::Left => {
                 taken += 1;
+                // The kernel counts each name of a listing with attributes as a look-up, but for these two.
+                if R::TELLS_OF_INODES && listed.name != b"." && listed.name != b".." {
+                    self.view.refer(listed.attr.ino);
+                }
                 Room::Left
             }
             Room::Full => Room::Full,
         };
-        match self.view.list(dir, from, &names, &mut sink).await {
+        let listed = match self.directories.get(handle) {
+            Some(directory) => directory.list(from, &mut sink).await,
+            None => self.view.list(dir, from, &names, &mut sink).await,
+        };
+        match listed {
             // What was listed before the trouble is right; the next call begins with the trouble.
             Err(error) if taken == 0 => reply.fail(self.errno(&error)),
             _ => reply.done(),

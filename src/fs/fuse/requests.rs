@@ -23,7 +23,7 @@ use crate::fs::view::Lookup;
 use crate::types::MAX_NAME_BYTES;
 
 use super::Adapter;
-use super::answers::{BLOCK, FOREVER, absence, file_attr, reply_xattr, ttl};
+use super::answers::{BLOCK, absence, file_attr, reply_xattr, ttl};
 
 /// Longest read and longest read-ahead that the kernel is offered, in bytes.
 const MAX_READ: u32 = 1 << 20;
@@ -67,13 +67,18 @@ impl Filesystem for Adapter {
         self.run("lookup", parent, |inner| async move {
             match inner.view.lookup(parent, &name).await {
                 Ok(Lookup::Found(attr, lifetime)) => {
+                    inner.view.refer(attr.ino);
                     reply.entry(&ttl(lifetime), &file_attr(&attr), Generation(0));
                 }
-                Ok(Lookup::Absent(Lifetime::Forever)) => reply.entry(&FOREVER, &absence(), Generation(0)),
                 Ok(Lookup::Absent(Lifetime::None)) => reply.error(Errno::ENOENT),
+                Ok(Lookup::Absent(lifetime)) => reply.entry(&ttl(lifetime), &absence(), Generation(0)),
                 Err(error) => reply.error(inner.errno(&error)),
             }
         });
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.inner.view.forget(Ino::from_raw(ino.0), nlookup);
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
@@ -189,6 +194,19 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if self.inner.view.follow_period().is_some() {
+            let ino = Ino::from_raw(ino.0);
+            return self.run("opendir", ino, |inner| async move {
+                match inner.view.open_directory(ino).await {
+                    Ok(Some(directory)) => {
+                        let handle = FileHandle(inner.directories.add(Arc::new(directory)));
+                        reply.opened(handle, FopenFlags::empty());
+                    }
+                    Ok(None) => reply.opened(FileHandle(0), FopenFlags::empty()),
+                    Err(error) => reply.error(inner.errno(&error)),
+                }
+            });
+        }
         if self.inner.view.refs().is_none() {
             // Directories of one commit need no open, and their listings are kept; the kernel never asks again.
             return reply.error(Errno::ENOSYS);
@@ -226,6 +244,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.inner.listings.remove(fh.0);
+        self.inner.directories.remove(fh.0);
         reply.ok();
     }
 
