@@ -73,6 +73,7 @@ impl Log {
             nonce: record.nonce,
             commit: record.head.as_ref().map(|(id, _)| *id),
             when: record.when,
+            given_up: false,
         };
         let link = Arc::new(Link { record, hash: Record::hash_of(&bytes) });
 
@@ -97,6 +98,11 @@ impl Log {
                 Err(source.into())
             }
             Err(CreateError::Unknown(source)) => {
+                let attempt = Attempt { given_up: true, ..attempt };
+                // The note is there already; it only takes the next command longer to speak of it.
+                if let Err(error) = notebook.note(&attempt).await {
+                    tracing::debug!(%error, "the attempt's note does not say that it was given up");
+                }
                 Err(RepoError::OutcomeUnknown { attempt: Box::new(attempt), source })
             }
         }

@@ -119,6 +119,7 @@ mod tests {
             nonce: Nonce::from_bytes([3; 16]),
             commit: None,
             when: Timestamp::from_micros(5),
+            given_up: false,
         };
         let anchor = |seq| Anchor { seq, hash: RecordHash::of(&[seq as u8]) };
 

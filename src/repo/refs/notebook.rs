@@ -30,6 +30,9 @@ pub struct Attempt {
     pub commit: Option<CommitId>,
     /// When it was tried.
     pub when: Timestamp,
+    /// Whether the command that tried has ended without learning the outcome. Until then it may be at work beside us.
+    #[serde(default)]
+    pub given_up: bool,
 }
 
 impl fmt::Display for Attempt {
