@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::meta::{Index, IndexOptions};
-use crate::repo::refs::{Outcome, forget_settled, settle_attempts};
+use crate::repo::refs::{Attempt, Outcome, forget_settled, settle_attempts};
 use crate::repo::{Repository, Services, Snapshot};
 use crate::store::{S3Options, Store, StoreOptions};
 use crate::types::{Address, OsRandom, RepoPath, RepoUrl, SystemClock};
@@ -32,14 +32,19 @@ pub(super) enum Access {
 /// # Errors
 /// Settings that make no sense for it, a folder that does not exist.
 pub(super) async fn store(url: &RepoUrl, config: &Config) -> Result<Arc<dyn Store>, CliError> {
-    let s3 = S3Options {
+    let s3 = s3_options(config);
+    crate::store::open(url, &StoreOptions { s3, ..StoreOptions::default() }).await.explain(url)
+}
+
+/// How a bucket is reached with these settings.
+pub(super) fn s3_options(config: &Config) -> S3Options {
+    S3Options {
         endpoint_url: config.text(Setting::EndpointUrl),
         region: config.text(Setting::Region),
         profile: config.text(Setting::AwsProfile),
         ca_bundle: config.path(Setting::CaBundle),
         ..S3Options::default()
-    };
-    crate::store::open(url, &StoreOptions { s3, ..StoreOptions::default() }).await.explain(url)
+    }
 }
 
 /// Clock, randomness, index, identity.
@@ -99,17 +104,21 @@ async fn settle(app: &App, repository: &Repository, url: &RepoUrl) {
         }
     };
     let now = repository.services().clock.now().as_micros();
-    let (_, ended): (Vec<_>, Vec<_>) =
-        settled.into_iter().partition(|(attempt, _)| now - attempt.when.as_micros() < MAY_BE_RUNNING_MICROS);
+    let may_be_running = |attempt: &Attempt| {
+        let age = now.saturating_sub(attempt.when.as_micros());
+        !attempt.given_up && age < MAY_BE_RUNNING_MICROS
+    };
+    let (_, ended): (Vec<_>, Vec<_>) = settled.into_iter().partition(|(attempt, _)| may_be_running(attempt));
     for (attempt, outcome) in &ended {
         match outcome {
             Outcome::Landed => app.out.note(format!("an earlier command had succeeded after all: {attempt}")),
             Outcome::Failed => {
                 app.out.warn(format!("an earlier command had failed: it is not so that {attempt}"))
             }
-            Outcome::Unknown => {
-                app.out.detail(format!("still open from an earlier command: whether {attempt}"))
-            }
+            Outcome::Unknown => app.out.note(format!(
+                "it is still unknown whether {attempt} (an earlier command): the next change to {} settles it",
+                attempt.label
+            )),
         }
     }
     // Only now that it was told.

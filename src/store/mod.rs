@@ -34,7 +34,10 @@ pub use operation::Operation;
 pub use probe::{ProbeFailure, ProbeReport, probe};
 pub use record::{Call, RecordStore};
 pub use retry::{RetryPolicy, RetryStore};
-pub use s3::{AccessKeys, Addressing, Encryption, S3Options, S3Store, S3Timeouts};
+pub use s3::{
+    AccessKeys, Addressing, ClockReading, CredentialsFound, CredentialsOrigin, Encryption, S3Options,
+    S3Store, S3Timeouts, watch_clock,
+};
 
 /// The largest object that [`Store::get`] brings into memory, in bytes. Packs aim at 64 MiB and every other object
 /// is far smaller; without a bound, a foreign object under one of our keys could exhaust the memory.

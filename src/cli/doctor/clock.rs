@@ -1,6 +1,7 @@
 //! Is the clock plausible? Records and commits carry its time, and S3 refuses requests whose time is far off.
 
 use super::Check;
+use crate::store::ClockReading;
 use crate::types::Timestamp;
 
 const TOPIC: &str = "clock";
@@ -26,11 +27,12 @@ pub(super) fn check(now: Timestamp, checks: &mut Vec<Check>) {
     });
 }
 
-/// Compares the clock with the time that a store gave to an object written just now.
-pub(super) fn against_store(now: Timestamp, store_seconds: i64) -> Check {
-    let off = now.as_micros() / 1_000_000 - store_seconds;
-    let text = format!("{} s {} the store's", off.abs(), if off < 0 { "behind" } else { "ahead of" });
-    match off.abs() {
+/// Compares the clock with a store's.
+pub(super) fn against_store(clocks: ClockReading) -> Check {
+    let off = clocks.here.saturating_sub(clocks.store);
+    let text =
+        format!("{} s {} the store's", off.saturating_abs(), if off < 0 { "behind" } else { "ahead of" });
+    match off.saturating_abs() {
         0..=5 => Check::ok("store", "skew", "as the store's, within 5 s"),
         6..S3_TOLERANCE_SECONDS => {
             Check::warn("store", "skew", text, "synchronise it: `timedatectl set-ntp true`")
@@ -60,10 +62,9 @@ mod tests {
         assert_eq!(at("2026-11-23T00:00Z").as_micros() / 1_000_000, BUILT);
         assert_eq!(state("1970-01-01T00:01Z"), State::Fail);
         assert_eq!(state("2027-01-01T00:00Z"), State::Ok);
-        let now = at("2027-01-01T00:00Z");
-        let seconds = now.as_micros() / 1_000_000;
-        assert_eq!(against_store(now, seconds - 2).state, State::Ok);
-        assert_eq!(against_store(now, seconds + 60).finding, "60 s behind the store's");
-        assert_eq!(against_store(now, seconds - 3600).state, State::Fail);
+        let off = |seconds| against_store(ClockReading { here: BUILT + seconds, store: BUILT });
+        assert_eq!(off(2).state, State::Ok);
+        assert_eq!((off(-60).state, &*off(-60).finding), (State::Warn, "60 s behind the store's"));
+        assert_eq!(off(3600).state, State::Fail);
     }
 }

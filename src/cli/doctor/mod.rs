@@ -14,7 +14,7 @@ use crate::types::Address;
 
 use super::app::App;
 use super::args::{FormatArgs, address_parser};
-use super::config::{Config, SETTINGS};
+use super::config::{Config, SETTINGS, Setting, Surroundings};
 use super::error::{CliError, Exit};
 use super::names::escape;
 use super::output::Paint;
@@ -129,7 +129,7 @@ pub(super) async fn run(args: &Args, app: &App) -> Result<(), CliError> {
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         files: app.around.files(),
-        settings: config.as_ref().map(settings).unwrap_or_default(),
+        settings: config.as_ref().map(|config| settings(config, &app.around)).unwrap_or_default(),
         checks,
     };
     if args.format.is_json() {
@@ -148,18 +148,29 @@ fn now_micros() -> i64 {
     crate::types::SystemClock.now().as_micros()
 }
 
-fn settings(config: &Config) -> Vec<JsonSetting> {
-    let one = |setting: super::config::Setting| match config.get(setting) {
-        Some((_, origin)) => {
-            JsonSetting { setting: setting.name(), value: config.text(setting), origin: origin.to_string() }
-        }
-        None => JsonSetting {
-            setting: setting.name(),
-            value: config.effective(setting),
-            origin: "not set".into(),
-        },
+fn settings(config: &Config, around: &Surroundings) -> Vec<JsonSetting> {
+    let one = |setting: Setting| {
+        let (value, origin) = match (config.get(setting), elsewhere(setting, around)) {
+            (Some((_, origin)), _) => (config.text(setting), origin.to_string()),
+            (None, Some((value, variable))) => (Some(value), format!("environment {variable}")),
+            (None, None) => (config.effective(setting), "not set".into()),
+        };
+        JsonSetting { setting: setting.name(), value, origin }
     };
     SETTINGS.iter().map(|(setting, _)| one(*setting)).collect()
+}
+
+/// What AWS's own variables say where our setting says nothing; a profile may say more, and shows in the address.
+fn elsewhere(setting: Setting, around: &Surroundings) -> Option<(String, &'static str)> {
+    let variables: &[&str] = match setting {
+        Setting::EndpointUrl => &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
+        Setting::Region => &["AWS_REGION", "AWS_DEFAULT_REGION"],
+        Setting::AwsProfile => &["AWS_PROFILE"],
+        Setting::CaBundle => &["AWS_CA_BUNDLE"],
+        _ => &[],
+    };
+    let set = |name: &&'static str| Some((around.variable(name)?.to_string_lossy().into_owned(), *name));
+    variables.iter().find_map(set)
 }
 
 fn print(app: &App, report: &Report) -> Result<(), CliError> {

@@ -1,6 +1,6 @@
 //! A repository's store: can it be reached, may we read and write, does it keep its conditions, what does it hold.
 
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -8,10 +8,10 @@ use super::super::app::App;
 use super::super::config::Config;
 use super::super::hint::Explain;
 use super::super::open;
-use super::{Check, clock};
+use super::{Check, State, clock};
 use crate::repo::Repository;
-use crate::store::{Grouping, Key, ListRequest, Store, probe};
-use crate::types::{Clock, OsRandom, Random, RefKind, RepoUrl, SystemClock};
+use crate::store::{ClockReading, CredentialsFound, Key, ListRequest, S3Store, Store, probe, watch_clock};
+use crate::types::{Clock, OsRandom, Random, RefKind, RepoUrl, SystemClock, Timestamp};
 
 const TOPIC: &str = "store";
 
@@ -40,10 +40,19 @@ pub(super) async fn check(
         }
     };
     checks.push(Check::ok(TOPIC, "address", store.describe()));
+    if let RepoUrl::S3 { bucket, prefix } = url {
+        let check = credentials(bucket, prefix, config, url).await;
+        // Without any, every request fails with the same words.
+        let none = check.state == State::Fail;
+        checks.push(check);
+        if none {
+            return;
+        }
+    }
     let begun = Instant::now();
-    let request =
-        ListRequest { prefix: String::new(), start_after: None, grouping: Grouping::Flat, max_keys: 1 };
-    match store.list(&request).await.explain(url) {
+    let (listed, clocks) = watch_clock(store.list(&ListRequest::first(""))).await;
+    checks.extend(clocks.map(clock::against_store));
+    match listed.explain(url) {
         Ok(_) => {
             let millis = begun.elapsed().as_millis();
             checks.push(Check::ok(TOPIC, "reading", format!("can be reached and listed ({millis} ms)")));
@@ -54,7 +63,7 @@ pub(super) async fn check(
         }
     }
     if writes == Writes::Probe {
-        write(&*store, url, checks).await;
+        write(&*store, url, clocks, checks).await;
     }
     let services = match open::services(app, config, open::Access::Read) {
         Ok(services) => services,
@@ -72,8 +81,32 @@ pub(super) async fn check(
     }
 }
 
+/// Whom requests are signed as, and who says so. The secret half is never shown, the public one by its end, as AWS's tools
+/// show it.
+async fn credentials(bucket: &str, prefix: &str, config: &Config, url: &RepoUrl) -> Check {
+    let found = match S3Store::open(bucket, prefix, &open::s3_options(config)).await {
+        Ok(store) => store.credentials().await,
+        Err(error) => Err(error),
+    };
+    match found.explain(url) {
+        Ok(CredentialsFound { origin, access_key, expires }) => {
+            let end: String = access_key.chars().skip(access_key.chars().count().saturating_sub(4)).collect();
+            let until =
+                expires.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map_or_else(String::new, |at| {
+                    let at = i64::try_from(at.as_micros()).unwrap_or(i64::MAX);
+                    format!(", until {}", super::super::text::time(Timestamp::from_micros(at)))
+                });
+            Check::ok(TOPIC, "credentials", format!("from {origin}: access key ...{end}{until}"))
+        }
+        Err(error) => {
+            let (finding, remedy) = error.message_and_hint();
+            Check::fail(TOPIC, "credentials", finding, remedy)
+        }
+    }
+}
+
 /// Writes an object to see rights and clocks, then runs the probe that `atfs init` runs: does a name go to one writer only?
-async fn write(store: &dyn Store, url: &RepoUrl, checks: &mut Vec<Check>) {
+async fn write(store: &dyn Store, url: &RepoUrl, clocks: Option<ClockReading>, checks: &mut Vec<Check>) {
     let name: String = OsRandom.bytes16().iter().map(|byte| format!("{byte:02x}")).collect();
     let key = Key::new(format!("probe/doctor-{name}"));
     let body = Bytes::from_static(b"atfs doctor was here\n");
@@ -86,12 +119,13 @@ async fn write(store: &dyn Store, url: &RepoUrl, checks: &mut Vec<Check>) {
             format!("{remedy}; reading needs none of this"),
         ));
     }
-    let request =
-        ListRequest { prefix: key.to_string(), start_after: None, grouping: Grouping::Flat, max_keys: 1 };
-    if let Ok(page) = store.list(&request).await
+    // A store whose answers do not say the time (a folder, perhaps on another machine) has dated this object.
+    if clocks.is_none()
+        && let Ok(page) = store.list(&ListRequest::first(key.as_str())).await
         && let Some(object) = page.objects.first()
     {
-        checks.push(clock::against_store(SystemClock.now(), object.modified_seconds));
+        let here = SystemClock.now().as_micros() / 1_000_000;
+        checks.push(clock::against_store(ClockReading { store: object.modified_seconds, here }));
     }
     if let Err(error) = store.delete(&key).await {
         let remedy = format!("harmless: {key} stays behind; a writer needs no right to delete");

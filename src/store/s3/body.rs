@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout};
 
 use super::config::S3Timeouts;
-use super::error::Failure;
+use super::error::{Failure, chain};
 use crate::store::{MAX_OBJECT, StoreErrorKind};
 
 /// The whole body of an answer to a GET without a range.
@@ -92,10 +92,9 @@ async fn collect(
         let chunk = match timeout(left, answer.body.next()).await {
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(e))) => {
-                let mut failure =
-                    Failure::new(StoreErrorKind::CutBody, format!("after {position} of {size} bytes: {e}"));
-                failure.cause = Some(Box::new(e));
-                return Err(failure);
+                let why = chain(&e, |_| false);
+                let detail = format!("the body broke off after {position} of {size} bytes: {why}");
+                return Err(Failure::new(StoreErrorKind::CutBody, detail));
             }
             Ok(None) => {
                 let detail = format!("the body ended after {position} of {size} bytes");

@@ -9,6 +9,7 @@
 //! `AWS_EC2_METADATA_SERVICE_ENDPOINT` names one: everywhere else its address answers nothing, and a missing credential
 //! would be reported only after seconds of silence.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,16 +19,16 @@ use aws_config::Region;
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
-use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_s3::config::SharedHttpClient;
 use tokio::sync::Mutex;
 
 use super::config::AccessKeys;
+use super::error::chain;
 
 type Identity = aws_credential_types::Credentials;
 
@@ -74,6 +75,36 @@ struct Search {
     /// Where roles are assumed and SSO is asked.
     region: Region,
     client: SharedHttpClient,
+}
+
+/// Where credentials were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialsOrigin {
+    /// Given as keys ([`super::S3Options::keys`]).
+    Options,
+    /// `AWS_ACCESS_KEY_ID` and its like.
+    Environment,
+    /// This profile in the files under `~/.aws`, with whatever it refers to: keys, a role, SSO, a program.
+    Profile(String),
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE`: a service account of Kubernetes.
+    WebIdentity,
+    /// `AWS_CONTAINER_CREDENTIALS_*`: the agent of a container service.
+    Container,
+    /// The metadata service of an EC2 instance.
+    InstanceMetadata,
+}
+
+impl fmt::Display for CredentialsOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Options => f.write_str("the keys that were given"),
+            Self::Environment => f.write_str("the environment (AWS_ACCESS_KEY_ID)"),
+            Self::Profile(name) => write!(f, "profile {name} of ~/.aws"),
+            Self::WebIdentity => f.write_str("a web identity (AWS_WEB_IDENTITY_TOKEN_FILE)"),
+            Self::Container => f.write_str("the container service (AWS_CONTAINER_CREDENTIALS_*)"),
+            Self::InstanceMetadata => f.write_str("the instance metadata of EC2"),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -123,7 +154,7 @@ impl Credentials {
             return false;
         }
         state.refused_at = Some(Instant::now());
-        if let Ok(identity) = self.load().await {
+        if let Ok((identity, _)) = self.load().await {
             self.keep(&mut state, identity);
         }
         self.generation() != generation
@@ -135,7 +166,7 @@ impl Credentials {
             return Ok(loaded.identity.clone());
         }
         match self.load().await {
-            Ok(identity) => {
+            Ok((identity, _)) => {
                 self.keep(&mut state, identity.clone());
                 Ok(identity)
             }
@@ -159,12 +190,13 @@ impl Credentials {
         state.loaded = Some(Loaded { identity, asked: Instant::now() });
     }
 
-    async fn load(&self) -> Result<Identity, CredentialsError> {
+    /// Asks the sources now.
+    pub(super) async fn load(&self) -> Result<(Identity, CredentialsOrigin), CredentialsError> {
         let search = match &self.shared.source {
-            Source::Fixed(identity) => return Ok(identity.clone()),
+            Source::Fixed(identity) => return Ok((identity.clone(), CredentialsOrigin::Options)),
             Source::Search(search) => search,
         };
-        match tokio::time::timeout(LOAD, search.chain().provide_credentials()).await {
+        match tokio::time::timeout(LOAD, search.run()).await {
             Ok(result) => result,
             Err(_) => Err(CredentialsError::provider_timed_out(LOAD)),
         }
@@ -172,7 +204,32 @@ impl Credentials {
 }
 
 impl Search {
-    fn chain(&self) -> CredentialsProviderChain {
+    /// The first source that has credentials. One that should have some and fails ends the search: the next would sign
+    /// as somebody else.
+    async fn run(&self) -> Result<(Identity, CredentialsOrigin), CredentialsError> {
+        let mut asked = Vec::new();
+        for (origin, provider) in self.sources() {
+            match provider.provide_credentials().await {
+                Ok(identity) => {
+                    tracing::debug!(%origin, "credentials found");
+                    return Ok((identity, origin));
+                }
+                Err(error @ CredentialsError::CredentialsNotLoaded(_)) => {
+                    // A profile that is not there was misspelt, perhaps; elsewhere there is no more to say.
+                    asked.push(match (&origin, error.source()) {
+                        (CredentialsOrigin::Profile(_), Some(why)) => {
+                            format!("{origin} ({})", chain(why, |_| true))
+                        }
+                        _ => origin.to_string(),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(CredentialsError::not_loaded(format!("none in {}", asked.join(", nor in "))))
+    }
+
+    fn sources(&self) -> Vec<(CredentialsOrigin, SharedCredentialsProvider)> {
         let Self { profile, region, client } = self;
         let config = ProviderConfig::without_region()
             .with_region(Some(region.clone()))
@@ -181,22 +238,22 @@ impl Search {
         if let Some(name) = profile {
             files = files.profile_name(name);
         }
-        let files = files.build();
+        let named = || std::env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty());
+        let name = profile.clone().or_else(named).unwrap_or_else(|| "default".into());
+        let files = (CredentialsOrigin::Profile(name), SharedCredentialsProvider::new(files.build()));
         let environment = EnvironmentVariableCredentialsProvider::new();
+        let environment = (CredentialsOrigin::Environment, SharedCredentialsProvider::new(environment));
         // A profile that was asked for by name goes first, as with AWS's tools.
-        let chain = if profile.is_some() {
-            CredentialsProviderChain::first_try("Profile", files).or_else("Environment", environment)
-        } else {
-            CredentialsProviderChain::first_try("Environment", environment).or_else("Profile", files)
-        };
-        let chain = chain
-            .or_else("WebIdentity", WebIdentityTokenCredentialsProvider::builder().configure(&config).build())
-            .or_else("Container", EcsCredentialsProvider::builder().configure(&config).build());
+        let mut sources = if profile.is_some() { vec![files, environment] } else { vec![environment, files] };
+        let identity = WebIdentityTokenCredentialsProvider::builder().configure(&config).build();
+        sources.push((CredentialsOrigin::WebIdentity, SharedCredentialsProvider::new(identity)));
+        let container = EcsCredentialsProvider::builder().configure(&config).build();
+        sources.push((CredentialsOrigin::Container, SharedCredentialsProvider::new(container)));
         if on_ec2() {
             let metadata = ImdsCredentialsProvider::builder().configure(&config).build();
-            return chain.or_else("InstanceMetadata", metadata);
+            sources.push((CredentialsOrigin::InstanceMetadata, SharedCredentialsProvider::new(metadata)));
         }
-        chain
+        sources
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! What decides is the status together with S3's error code. A refusal without a code is no S3 answer (a proxy's page, a
 //! web server): it is `BadAnswer` and never "not found", because "not found" makes callers believe things.
+//!
+//! Of the SDK's chain of errors only what a person can use goes into the detail; all of it goes into the log.
 
 use std::error::Error;
 use std::fmt::Write;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
 use crate::store::{Operation, StoreErrorKind};
 
@@ -19,12 +21,11 @@ pub(super) struct Failure {
     pub(super) detail: String,
     /// Whether other credentials might help: these are expired or unknown.
     pub(super) stale_credentials: bool,
-    pub(super) cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Failure {
     pub(super) fn new(kind: StoreErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), stale_credentials: false, cause: None }
+        Self { kind, detail: detail.into(), stale_credentials: false }
     }
 }
 
@@ -39,12 +40,19 @@ pub(super) fn classify<E>(operation: Operation, error: SdkError<E, HttpResponse>
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
+    tracing::debug!(%operation, "the SDK's error: {}", DisplayErrorContext(&error));
+    judge(operation, &error)
+}
+
+fn judge<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
     use StoreErrorKind::*;
-    if find::<CredentialsError>(&error).is_some() {
-        let text = chain(&error, |e| e.is::<CredentialsError>());
-        return Failure::new(Credentials, format!("no usable credentials: {text}"));
+    if let Some(found) = find::<CredentialsError>(error) {
+        return no_credentials(found);
     }
-    let mut failure = match &error {
+    match error {
         SdkError::ServiceError(service) => {
             let (raw, meta) = (service.raw(), service.err().meta());
             let answer = Answer { status: raw.status().as_u16(), code: meta.code() };
@@ -66,13 +74,13 @@ where
             failure.stale_credentials = kind == Credentials;
             failure
         }
-        SdkError::TimeoutError(_) => Failure::new(Timeout, chain(&error, |_| false)),
+        SdkError::TimeoutError(_) => Failure::new(Timeout, chain(error, |_| false)),
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
-            let text = chain(&error, |_| false);
+            let text = chain(error, |_| false);
             match of_answer(operation, Answer { status, code: None }) {
                 // An answer in full that is no XML, against one that broke off.
-                BadAnswer if find::<hyper::Error>(&error).is_some() => Failure::new(CutBody, text),
+                BadAnswer if find::<hyper::Error>(error).is_some() => Failure::new(CutBody, text),
                 BadAnswer => {
                     Failure::new(BadAnswer, format!("HTTP {status}, but not what S3 answers ({text})"))
                 }
@@ -80,21 +88,34 @@ where
             }
         }
         SdkError::DispatchFailure(dispatch) => {
-            let text = chain(&error, |_| false);
-            if find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
+            let text = chain(error, |_| false);
+            if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
                 Failure::new(BadAnswer, format!("the endpoint does not speak HTTP ({text})"))
             } else if dispatch.is_user() {
                 Failure::new(BadAnswer, format!("the request could not be sent ({text})"))
             } else if dispatch.is_timeout() {
                 Failure::new(Unreachable, "no connection in time")
             } else {
-                Failure::new(Unreachable, format!("no connection, or it broke: {text}"))
+                Failure::new(Unreachable, connection(&text))
             }
         }
-        _ => Failure::new(BadAnswer, chain(&error, |_| false)),
-    };
-    failure.cause = Some(Box::new(error));
-    failure
+        _ => Failure::new(BadAnswer, chain(error, |_| false)),
+    }
+}
+
+/// `no connection: Connection refused`, from the links of the HTTP client's chain, of which the first name its layers.
+fn connection(text: &str) -> String {
+    let text = text.strip_prefix("io error: ").unwrap_or(text);
+    match text.strip_prefix("client error (Connect): ") {
+        Some(why) => format!("no connection: {}", why.strip_prefix("tcp connect error: ").unwrap_or(why)),
+        None => format!("the connection broke: {text}"),
+    }
+}
+
+/// What is wrong with the credentials. The error's own text says only that something is; its cause says what.
+pub(super) fn no_credentials(error: &CredentialsError) -> Failure {
+    let why = error.source().map_or_else(|| error.to_string(), |source| chain(source, |_| true));
+    Failure::new(StoreErrorKind::Credentials, format!("no usable credentials: {why}"))
 }
 
 fn of_answer(operation: Operation, answer: Answer<'_>) -> StoreErrorKind {
@@ -173,7 +194,10 @@ pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
 
 /// The chain of causes in one line, from the first that `starts` says (or the second: the first names only the SDK's
 /// phase), without repetitions.
-fn chain(error: &(dyn Error + 'static), starts: impl Fn(&(dyn Error + 'static)) -> bool) -> String {
+pub(super) fn chain(
+    error: &(dyn Error + 'static),
+    starts: impl Fn(&(dyn Error + 'static)) -> bool,
+) -> String {
     let all: Vec<_> = std::iter::successors(Some(error), |&e| e.source()).collect();
     let from = all.iter().position(|e| starts(*e)).unwrap_or(1.min(all.len() - 1));
     let mut line = String::new();
@@ -191,6 +215,20 @@ fn chain(error: &(dyn Error + 'static), starts: impl Fn(&(dyn Error + 'static)) 
 mod tests {
     use super::*;
     use StoreErrorKind::*;
+
+    #[test]
+    fn layers_of_the_client_are_not_told() {
+        for (text, told) in [
+            ("io error: client error (Connect): tcp connect error: refused", "no connection: refused"),
+            ("client error (Connect): invalid peer certificate", "no connection: invalid peer certificate"),
+            (
+                "connection closed before message completed",
+                "the connection broke: connection closed before message completed",
+            ),
+        ] {
+            assert_eq!(connection(text), told);
+        }
+    }
 
     #[test]
     fn answers_and_what_to_do_about_them() {

@@ -13,6 +13,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::clock::WatchedConnector;
 use super::gate::GatedConnector;
 
 /// How long an idle connection is kept: below the minute after which load balancers drop theirs.
@@ -68,7 +69,8 @@ pub(super) fn client(target: Target, bundle: Option<Vec<u8>>, connect: Duration)
     } else {
         builder.build_http()
     };
-    let gated = GatedConnector(SharedHttpConnector::new(connector));
+    let watched = WatchedConnector(SharedHttpConnector::new(connector));
+    let gated = GatedConnector(SharedHttpConnector::new(watched));
     SharedHttpClient::new(OneConnector(SharedHttpConnector::new(gated)))
 }
 

@@ -6,6 +6,7 @@
 //! ones: a refusal has no effect. There is never a HEAD: its errors have no body and so no code.
 
 mod body;
+mod clock;
 mod config;
 mod credentials;
 mod error;
@@ -17,7 +18,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -28,12 +29,25 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
 
+pub use self::clock::{ClockReading, watch_clock};
 pub use self::config::{AccessKeys, Addressing, Encryption, S3Options, S3Timeouts};
 use self::config::{Connected, Endpoint};
 use self::credentials::Credentials;
-use self::error::{Failure, classify};
+pub use self::credentials::CredentialsOrigin;
+use self::error::{Failure, classify, no_credentials};
 use self::gate::Gate;
 use super::{Key, ListPage, ListRequest, Operation, Store, StoreError, StoreErrorKind};
+
+/// The credentials that requests are signed with; never their secret half.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialsFound {
+    /// Where they were found.
+    pub origin: CredentialsOrigin,
+    /// The public half of the key.
+    pub access_key: String,
+    /// When they end, if they do.
+    pub expires: Option<SystemTime>,
+}
 
 /// Objects in a bucket, below a prefix.
 pub struct S3Store {
@@ -79,16 +93,30 @@ impl S3Store {
         })
     }
 
+    /// Looks for the credentials that requests would be signed with, and says where they are.
+    ///
+    /// # Errors
+    /// `Credentials` when there are none, or a source fails.
+    pub async fn credentials(&self) -> Result<CredentialsFound, StoreError> {
+        match self.credentials.load().await {
+            Ok((identity, origin)) => Ok(CredentialsFound {
+                origin,
+                access_key: identity.access_key_id().to_owned(),
+                expires: identity.expiry(),
+            }),
+            Err(error) => {
+                let Failure { kind, detail, .. } = no_credentials(&error);
+                Err(StoreError::new(kind, "open", "", &self.place, detail))
+            }
+        }
+    }
+
     fn name(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
     fn fail(&self, operation: Operation, key: &str, failure: Failure) -> StoreError {
-        let error = StoreError::new(failure.kind, operation.as_str(), key, &self.place, failure.detail);
-        match failure.cause {
-            Some(cause) => error.caused_by(cause),
-            None => error,
-        }
+        StoreError::new(failure.kind, operation.as_str(), key, &self.place, failure.detail)
     }
 
     /// Sends one request, whose body has `sent` bytes, within its time.
