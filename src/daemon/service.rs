@@ -142,7 +142,10 @@ async fn prepare(shared: &Shared, request: MountRequest) -> Result<Prepared, Fai
             return Err(Failure::new(FailureKind::BadRequest, text));
         }
         None => {
-            let name = opened.url.name();
+            let name = match repository.name().await.map_err(|e| failure(&e))? {
+                Some(name) => name.to_string(),
+                None => opened.url.name(),
+            };
             View::of_repository(
                 repository.clone(),
                 request.url.clone(),

@@ -12,7 +12,7 @@ use crate::format::{
     RecordKind, RepositoryFormat, StoredBlob, StoredCommit, Totals, TreeNode,
 };
 use crate::store::Store;
-use crate::types::{CommitId, Nonce, PackId, RefKind, RefName, RepoUuid};
+use crate::types::{CommitId, Nonce, PackId, RefKind, RefName, RepoName, RepoUuid};
 
 use super::refs::{CreateError, Creator, Log, Notebook, create};
 use super::{RepoError, Repository, Services, layout};
@@ -22,12 +22,14 @@ use super::{RepoError, Repository, Services, layout};
 pub struct InitOptions {
     /// The branch that `HEAD` means; born with an empty commit.
     pub default_branch: RefName,
+    /// What the repository is called; without a name, as its URL ends.
+    pub name: Option<RepoName>,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
         let default_branch = RefName::new("main").unwrap_or_else(|_| unreachable!("`main` is a valid name"));
-        Self { default_branch }
+        Self { default_branch, name: None }
     }
 }
 
@@ -56,6 +58,7 @@ impl Repository {
         options: InitOptions,
     ) -> Result<Self, RepoError> {
         let place = store.describe();
+        let name = options.name.clone();
         let (repository, creator) =
             match Self::open_with(Arc::clone(&store), services.clone(), Arc::clone(&notebook)).await {
                 Ok(repository) => (repository, Creator::Another),
@@ -75,6 +78,9 @@ impl Repository {
             };
         }
         repository.ensure_probed().await?;
+        if let Some(name) = &name {
+            repository.set_name(name).await?;
+        }
         let first = repository.empty_commit().await?;
         let operation = Operation { name: "init".into(), reason: String::new() };
         match repository.create_ref(RefKind::Branch, &branch, first, operation).await {

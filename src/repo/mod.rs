@@ -20,6 +20,7 @@ mod content;
 mod edits;
 mod error;
 mod init;
+mod name;
 mod probed;
 mod repository;
 mod snapshot;
