@@ -7,12 +7,25 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use crate::daemon::mount::{FS_TYPE, MountError};
-use crate::daemon::{DaemonError, FailureKind};
+use crate::daemon::{DaemonError, Failure, FailureKind};
 use crate::repo::RepoError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::types::{RefKind, RepoUrl};
 
 use super::error::{CliError, Exit};
+
+/// What to do about a damaged or missing object.
+const RESTORE: &str = "everything that does not need this object still reads; restore it from the bucket's versions or from \
+                       a copy (docs/operating.md, \"Damage\"), then run the command again";
+
+/// The same for the one object that everything needs.
+const RESTORE_FORMAT: &str = "nothing in the repository reads without it, and nothing else is lost: restore it from the \
+                              bucket's versions or from a copy (docs/operating.md, \"Damage\"); it cannot be made anew";
+
+const UPGRADE: &str = "install a newer atfs; this one changed nothing";
+
+const WENT_BACK: &str = "somebody removed records, or the store shows an old state: restore the bucket's newest versions \
+                         before anything is written (docs/operating.md, \"A branch went back\")";
 
 /// Attaches what a person needs to an error of the engine.
 pub(super) trait Explain<T> {
@@ -68,12 +81,8 @@ fn hints(error: &RepoError, url: &RepoUrl) -> Vec<String> {
     let one = |hint: String| vec![hint];
     match error {
         RepoError::Store(error) => store_hints(error, url),
-        RepoError::Damaged { .. } | RepoError::Missing { .. } => one(
-            "everything that does not need this object still reads; restore it from the bucket's versions or from a copy \
-             (docs/operating.md, \"Damage\"), then run the command again"
-                .into(),
-        ),
-        RepoError::NewerFormat { .. } => one("install a newer atfs; this one changed nothing".into()),
+        RepoError::Damaged { object, .. } | RepoError::Missing { object, .. } => one(restore(object).into()),
+        RepoError::NewerFormat { .. } => one(UPGRADE.into()),
         RepoError::NotARepository(_) => {
             one(format!("check the address; `atfs init {at}` makes a repository there"))
         }
@@ -91,11 +100,7 @@ fn hints(error: &RepoError, url: &RepoUrl) -> Vec<String> {
             }
             hints
         }
-        RepoError::WentBack { .. } => one(
-            "somebody removed records, or the store shows an old state: restore the bucket's newest versions before anything \
-             is written (docs/operating.md, \"A branch went back\")"
-                .into(),
-        ),
+        RepoError::WentBack { .. } => one(WENT_BACK.into()),
         RepoError::RefMoved { name, .. } => {
             one(format!("look at `atfs log {at}@{name}`; if it may go, run the command again"))
         }
@@ -110,7 +115,7 @@ fn hints(error: &RepoError, url: &RepoUrl) -> Vec<String> {
             "to overwrite those changes, run the command again: it then begins at the new head".into(),
         ],
         RepoError::OutcomeUnknown { .. } => {
-            one(format!("run `atfs branch {at} list` when the store answers again: it settles the outcome and says it"))
+            one(format!("run `atfs branch {at} list` when the store answers again: it looks, and says what happened"))
         }
         RepoError::Busy { .. } => one("nothing was changed; run the command again later".into()),
         RepoError::UnsafeStore { .. } => one(
@@ -140,6 +145,11 @@ fn store_hints(error: &StoreError, url: &RepoUrl) -> Vec<String> {
         (StoreErrorKind::Denied, RepoUrl::Local(path)) => {
             format!("look at its owner and mode: `ls -ld {}`", quoted(&path.to_string_lossy()))
         }
+        (StoreErrorKind::Credentials, _) if error.detail().contains("RequestTimeTooSkewed") => {
+            format!(
+                "set this machine's clock: `timedatectl set-ntp true`; {doctor} compares it with the store's"
+            )
+        }
         (StoreErrorKind::Credentials, _) => format!(
             "log in again (such as `aws sso login`) or set AWS_PROFILE or AWS_ACCESS_KEY_ID; {doctor} shows where credentials \
              come from"
@@ -165,7 +175,7 @@ fn daemon_hints(error: &DaemonError, url: &RepoUrl) -> Option<String> {
     let shown = |path: &Path| quoted(&path.to_string_lossy()).into_owned();
     Some(match error {
         DaemonError::Mount(error) => return mount_hints(error),
-        DaemonError::Refused(failure) => return refused_hints(failure.kind, url),
+        DaemonError::Refused(failure) => return refused_hints(failure, url),
         DaemonError::Folder { .. } => {
             "name a folder of your own with --cache-dir or ATFS_CACHE_DIR; `atfs doctor` tests it".into()
         }
@@ -196,7 +206,8 @@ fn mount_hints(error: &MountError) -> Option<String> {
         MountError::AlreadyMounted { .. } => "choose another directory".into(),
         MountError::NotMounted { .. } => "`atfs mounts` shows what is mounted".into(),
         MountError::Busy { path, .. } => {
-            format!("end those programs, or `atfs umount --lazy {}`", shown(path))
+            let path = shown(path);
+            format!("end those programs, wait for them with `atfs umount --timeout 60 {path}`, or `atfs umount --lazy {path}`")
         }
         MountError::NoDevice { .. } => {
             "`modprobe fuse`; in a container: `--device /dev/fuse --cap-add SYS_ADMIN`; `atfs doctor` tests it".into()
@@ -212,9 +223,9 @@ fn mount_hints(error: &MountError) -> Option<String> {
 }
 
 /// The daemon has met the error; its kind is what came through the socket.
-fn refused_hints(kind: FailureKind, url: &RepoUrl) -> Option<String> {
+fn refused_hints(failure: &Failure, url: &RepoUrl) -> Option<String> {
     let at = quoted(&url.to_string()).into_owned();
-    Some(match kind {
+    Some(match failure.kind {
         FailureKind::Version => {
             "the daemon that runs is of another version: `atfs umount --all`, then mount again".into()
         }
@@ -229,8 +240,17 @@ fn refused_hints(kind: FailureKind, url: &RepoUrl) -> Option<String> {
         FailureKind::Denied | FailureKind::Credentials | FailureKind::Unreachable | FailureKind::NoBucket => {
             format!("`atfs doctor {at}` tests address, credentials and rights")
         }
+        FailureKind::NotS3 => format!("is the endpoint an S3 server? `atfs doctor {at}` tests it"),
+        FailureKind::Damaged => restore(&failure.message).into(),
+        FailureKind::NewerFormat => UPGRADE.into(),
+        FailureKind::WentBack => WENT_BACK.into(),
         _ => return None,
     })
+}
+
+/// What to do about a damaged or missing object; `text` begins with its key.
+fn restore(text: &str) -> &'static str {
+    if text.starts_with("format.json") { RESTORE_FORMAT } else { RESTORE }
 }
 
 /// `text` as a shell takes it for one word.

@@ -227,6 +227,14 @@ pub enum FailureKind {
     Unreachable,
     /// The bucket or folder does not exist.
     NoBucket,
+    /// What answers is no S3 server, or none that can do what is needed.
+    NotS3,
+    /// An object of the repository is damaged or missing.
+    Damaged,
+    /// The repository was made by a newer atfs.
+    NewerFormat,
+    /// Records of the repository were removed.
+    WentBack,
     /// The mount could not be served.
     Mount,
     /// Anything else.

@@ -90,8 +90,12 @@ pub(super) fn failure(error: &RepoError) -> Failure {
             StoreErrorKind::Credentials => FailureKind::Credentials,
             StoreErrorKind::NoBucket => FailureKind::NoBucket,
             StoreErrorKind::Unreachable | StoreErrorKind::Timeout => FailureKind::Unreachable,
+            StoreErrorKind::BadAnswer | StoreErrorKind::Unsupported => FailureKind::NotS3,
             _ => FailureKind::Other,
         },
+        RepoError::Damaged { .. } | RepoError::Missing { .. } => FailureKind::Damaged,
+        RepoError::NewerFormat { .. } => FailureKind::NewerFormat,
+        RepoError::WentBack { .. } => FailureKind::WentBack,
         _ => FailureKind::Other,
     };
     Failure::new(kind, error)

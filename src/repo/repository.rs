@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crate::cache::Cache;
 use crate::format::{FormatError, RepositoryFormat, StoredCommit};
 use crate::meta::Index;
-use crate::store::{Key, Store};
-use crate::types::{Clock, CommitId, Random};
+use crate::store::{Key, ListRequest, Store};
+use crate::types::{Clock, CommitId, Random, RefKind};
 
 use super::blobs::Blobs;
 use super::refs::{IndexNotebook, LogMemory, MemoryNotebook, Notebook, Resolved};
@@ -60,7 +60,8 @@ impl Repository {
     /// Opens the repository in `store`.
     ///
     /// # Errors
-    /// [`RepoError::NotARepository`], [`RepoError::NewerFormat`], [`RepoError::Damaged`], any failure of the store.
+    /// [`RepoError::NotARepository`], [`RepoError::Missing`] when there are branches but no `format.json`,
+    /// [`RepoError::NewerFormat`], [`RepoError::Damaged`], any failure of the store.
     pub async fn open(store: Arc<dyn Store>, services: Services) -> Result<Self, RepoError> {
         let notebook = services.notebook();
         Self::open_with(store, services, notebook).await
@@ -76,7 +77,7 @@ impl Repository {
         notebook: Arc<dyn Notebook>,
     ) -> Result<Self, RepoError> {
         let bytes = match store.get(&layout::format()).await {
-            Err(error) if error.is_not_found() => return Err(RepoError::NotARepository(store.describe())),
+            Err(error) if error.is_not_found() => return Err(without_format(&*store).await),
             other => other?,
         };
         let format = RepositoryFormat::decode(&bytes).map_err(|source| match source {
@@ -163,5 +164,17 @@ impl Repository {
     /// The error for an object that must exist and does not.
     pub(super) fn missing(&self, object: impl ToString) -> RepoError {
         RepoError::Missing { object: object.to_string(), store: self.store().describe() }
+    }
+}
+
+/// Without `format.json` there is no repository, unless there are branches: `init` writes it first, so somebody removed it,
+/// and another one made in its place would disown everything that is there.
+async fn without_format(store: &dyn Store) -> RepoError {
+    let branches = store.list(&ListRequest::first(layout::refs_prefix(RefKind::Branch))).await;
+    match branches {
+        Ok(page) if !page.objects.is_empty() => {
+            RepoError::Missing { object: layout::format().to_string(), store: store.describe() }
+        }
+        _ => RepoError::NotARepository(store.describe()),
     }
 }
