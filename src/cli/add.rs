@@ -21,13 +21,14 @@ use super::open::{self, Access};
 /// Commit local files and trees to a branch
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Where things go is as with `cp -r`: into PATH if it is a directory, ends in `/`, or several things are added; else PATH
-is the new name. `DIR/.` means what is in DIR. What is equal to what the repository holds is not sent again, and when
-nothing has changed, no commit is made. Devices, pipes and sockets are skipped and counted.
+Where things go is as with `cp -r`: into PATH if it is a directory, ends in `/`, or several things
+are added; else PATH is the new name. `DIR/.` means what is in DIR. What is equal to what the
+repository holds is not sent again, and when nothing has changed, no commit is made. Devices, pipes
+and sockets are skipped and counted.
 
 Examples:
-  atfs add s3://pathology/slides@main: ./scans -m 'scans of Monday'        as scans/
-  atfs add s3://pathology/slides@main: ./scans/. -m 'scans of Monday'      what is in it, to the root
+  atfs add s3://pathology/slides@main: ./scans -m 'scans of Monday'       it goes to scans/
+  atfs add s3://pathology/slides@main: ./scans/. -m 'scans of Monday'     its files go to the root
   atfs add s3://pathology/slides@main:2026/labels.csv labels.csv
   atfs add s3://pathology/slides@ingest:new/ a.csv b.csv --meta job=4711")]
 pub(super) struct Args {

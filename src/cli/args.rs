@@ -23,7 +23,7 @@ pub(super) struct GlobalArgs {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
 
-    /// Paint the output
+    /// Whether to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(super) color: Color,
 
@@ -31,11 +31,11 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, value_name = "URL")]
     pub(super) endpoint_url: Option<String>,
 
-    /// Folder of the cache
+    /// Folder of the cache; one daemon serves it
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(super) cache_dir: Option<PathBuf>,
 
-    /// Folder of attempts in flight
+    /// Folder of what this machine must remember, such as commits whose outcome is unknown
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath, hide_short_help = true)]
     pub(super) state_dir: Option<PathBuf>,
 }

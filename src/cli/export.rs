@@ -16,8 +16,9 @@ use super::open;
 /// Copy a version, or a part of one, to a plain directory
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The content of a directory goes into DIR, which is made if it does not exist. A run that was interrupted is gone on with by
-the same command. Owners are not restored: the copy is yours.
+The content of a directory goes into DIR, which is made if it does not exist; a file goes to DIR,
+as its new name. The same command again continues a run that was interrupted. Owners are not
+restored: the copy is yours.
 
 Examples:
   atfs export s3://pathology/slides@v1 ./slides-v1
@@ -27,7 +28,7 @@ pub(super) struct Args {
     #[arg(value_parser = address_parser())]
     address: Address,
 
-    /// Where to
+    /// Where to: a directory, or for a single file its new name
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     to: PathBuf,
 

@@ -55,9 +55,22 @@ pub(super) const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default())
     .placeholder(Style::new());
 
+/// Under the help of every command that takes an address.
+const SEE_ADDRESSES: &str = "`atfs help` explains how repositories, revisions and paths are written.";
+
 /// The command line with its help in groups.
 pub(super) fn command() -> clap::Command {
-    let command = Cli::command();
+    let command = Cli::command().mut_subcommands(|sub| {
+        let addressed = sub.get_positionals().any(|arg| {
+            arg.get_value_names()
+                .is_some_and(|names| names.iter().any(|n| n == "ADDRESS" || n == "REPOSITORY"))
+        });
+        match (addressed, sub.get_after_help().map(ToString::to_string)) {
+            (true, Some(help)) => sub.after_help(format!("{help}\n\n{SEE_ADDRESSES}")),
+            (true, None) => sub.after_help(SEE_ADDRESSES),
+            (false, _) => sub,
+        }
+    });
     let help = commands(&command);
     let header = STYLES.get_header();
     let template = format!(
@@ -130,6 +143,16 @@ mod tests {
         }
         for name in grouped {
             assert!(command.find_subcommand(name).is_some(), "`atfs help` lists {name}, which is no command");
+        }
+    }
+
+    /// Lines that clap breaks anew are hard to read; examples that it breaks cannot be copied.
+    #[test]
+    fn help_below_the_options_fits_as_it_is_written() {
+        for sub in super::command().get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            for line in sub.get_after_help().map(ToString::to_string).unwrap_or_default().lines() {
+                assert!(line.chars().count() <= 100, "atfs {}: {line}", sub.get_name());
+            }
         }
     }
 

@@ -19,10 +19,13 @@ use super::hint::{Explain, quoted};
 /// Mount a version of a repository, or all of them, as a directory
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A mount is read-only and shows one commit for as long as it lives: a branch is pinned to its head of now, unless the mount
-is told to --follow it. Without @REVISION the whole repository is mounted: <DIR>/NAME@REVISION/ exists for every branch, tag and commit.
+A mount is read-only and shows one commit for as long as it lives: a branch is pinned to its head of
+now, unless the mount is told to --follow it. Without @REVISION the whole repository is mounted:
+<DIR>/NAME@REVISION/ exists for every branch, tag and commit; NAME is the repository's
+(`atfs init --name`), or how its address ends.
 
-The command returns when the mount answers; a daemon in the background serves it.
+The command returns when the mount answers; a daemon in the background serves it. `atfs mounts`
+lists mounts, `atfs umount DIR` takes one away.
 
 Examples:
   atfs mount s3://pathology/slides@main /data/slides

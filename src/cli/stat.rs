@@ -16,8 +16,8 @@ use super::text::{JsonCommit, mtime_exact};
 /// Show all that is known of a path, or of a version
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The hash of a file up to 1 MiB is its BLAKE3, as `b3sum` prints it; above that it names the list of its chunks: equal
-hashes mean equal bytes.
+The hash of a file up to 1 MiB is its BLAKE3, as `b3sum` prints it; above that it names the list of
+its chunks: equal hashes mean equal bytes.
 
 Examples:
   atfs stat s3://pathology/slides@main:2026/a.svs
