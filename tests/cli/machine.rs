@@ -1,7 +1,14 @@
-//! A machine of its own for each test: home, state, cache, nothing of the user's environment.
+//! A machine of its own for each test: home, state, cache, nothing of the user's environment. It leaves no mount and no
+//! daemon behind, however its test ends.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use atfs::daemon::client;
+use atfs::daemon::mount::MountTable;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A home folder, and the program run in it.
 pub(crate) struct Machine {
@@ -82,6 +89,11 @@ impl Machine {
         path
     }
 
+    /// What its daemon has logged.
+    pub(crate) fn daemon_log(&self) -> String {
+        std::fs::read_to_string(self.path("cache/daemon/daemon.log")).unwrap_or_default()
+    }
+
     fn shown(&self, text: &str) -> String {
         text.replace(&*self.dir.path().to_string_lossy(), "DIR")
     }
@@ -89,4 +101,29 @@ impl Machine {
     pub(crate) fn root(&self) -> &Path {
         self.dir.path()
     }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.daemon_log());
+        }
+        let Ok(root) = self.dir.path().canonicalize() else { return };
+        let Ok(table) = MountTable::read() else { return };
+        for entry in table.entries().filter(|entry| entry.mount_point.starts_with(&root)) {
+            let _ = umount2(&entry.mount_point, MntFlags::MNT_DETACH);
+        }
+        if let Ok(Some(running)) = client::running(&root.join("cache")) {
+            let _ = kill(Pid::from_raw(running.pid as i32), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Whether tests can mount here; says so when they cannot.
+pub(crate) fn can_mount() -> bool {
+    let can = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
+    if !can {
+        eprintln!("SKIPPED: no /dev/fuse");
+    }
+    can
 }

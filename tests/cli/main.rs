@@ -4,6 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod bucket;
 mod commands;
+mod damage;
+mod hostile;
+mod limits;
 mod machine;
+mod mounting;
+mod outcome;
 mod reference;
+mod stores;
+#[path = "../support/mod.rs"]
+mod support;

@@ -43,6 +43,12 @@ pub enum Mode {
     IgnoresRanges,
     /// Objects may be written and read, but not deleted.
     KeepsObjects,
+    /// The next record of a log is written and its answer lost; from then on everything is answered with 403.
+    LosesAnswerForGood,
+    /// The next record of a log is lost on its way, and its answer, too; from then on everything is answered with 403.
+    LosesRecordForGood,
+    /// The client's clock is called wrong.
+    Skewed,
 }
 
 /// The server; it ends with the runtime it was started on.
@@ -51,6 +57,7 @@ pub struct Model {
     pub endpoint: String,
     pub objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
     expired: Arc<Mutex<HashSet<String>>>,
+    mode: Arc<Mutex<Mode>>,
 }
 
 pub const ACCESS: &str = "MODELACCESS";
@@ -71,10 +78,11 @@ impl Model {
 
     async fn serve(mode: Mode, tls: Option<TlsAcceptor>) -> Self {
         let objects: Arc<Mutex<BTreeMap<String, Bytes>>> = Arc::default();
-        let handler = Handler { mode, objects: objects.clone(), writes: Arc::default() };
+        let mode = Arc::new(Mutex::new(mode));
+        let handler = Handler { mode: mode.clone(), objects: objects.clone(), writes: Arc::default() };
         let mut builder = S3ServiceBuilder::new(handler);
         let expired: Arc<Mutex<HashSet<String>>> = Arc::default();
-        builder.set_auth(Keys { mode, expired: expired.clone() });
+        builder.set_auth(Keys { mode: mode.clone(), expired: expired.clone() });
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -95,7 +103,7 @@ impl Model {
                 });
             }
         });
-        Self { endpoint, objects, expired }
+        Self { endpoint, objects, expired, mode }
     }
 
     /// From now on this access key's token is called expired.
@@ -116,6 +124,21 @@ impl Model {
         }
     }
 
+    /// The environment to reach it from another process.
+    pub fn environment(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_ACCESS_KEY_ID", ACCESS),
+            ("AWS_SECRET_ACCESS_KEY", SECRET),
+            ("AWS_REGION", "us-east-1"),
+        ]
+    }
+
+    /// From now on it behaves so.
+    pub fn behave(&self, mode: Mode) {
+        *self.mode.lock().unwrap() = mode;
+    }
+
     pub async fn store(&self) -> S3Store {
         S3Store::open(BUCKET, "root", &self.options()).await.unwrap()
     }
@@ -131,7 +154,7 @@ fn acceptor() -> TlsAcceptor {
 }
 
 struct Keys {
-    mode: Mode,
+    mode: Arc<Mutex<Mode>>,
     expired: Arc<Mutex<HashSet<String>>>,
 }
 
@@ -142,8 +165,13 @@ fn expired() -> s3s::S3Error {
 #[async_trait::async_trait]
 impl S3Auth for Keys {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        match (self.mode, access_key) {
+        let mode = *self.mode.lock().unwrap();
+        match (mode, access_key) {
             (Mode::ExpiredToken, _) => Err(expired()),
+            (Mode::Skewed, _) => Err(s3_error!(
+                RequestTimeTooSkewed,
+                "The difference between the request time and the server's time is too large."
+            )),
             (_, key) if self.expired.lock().unwrap().contains(key) => Err(expired()),
             (_, ACCESS | SECOND) => Ok(SecretKey::from(SECRET)),
             _ => Err(s3_error!(InvalidAccessKeyId, "no such key")),
@@ -153,17 +181,21 @@ impl S3Auth for Keys {
 
 #[derive(Clone)]
 struct Handler {
-    mode: Mode,
+    mode: Arc<Mutex<Mode>>,
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
     writes: Arc<AtomicUsize>,
 }
 
 impl Handler {
+    fn mode(&self) -> Mode {
+        *self.mode.lock().unwrap()
+    }
+
     fn check(&self, bucket: &str) -> S3Result<()> {
         if bucket != BUCKET {
             return Err(s3_error!(NoSuchBucket, "no such bucket"));
         }
-        if self.mode == Mode::Denies { Err(s3_error!(AccessDenied, "no")) } else { Ok(()) }
+        if self.mode() == Mode::Denies { Err(s3_error!(AccessDenied, "no")) } else { Ok(()) }
     }
 
     fn etag(body: &[u8]) -> Option<ETag> {
@@ -180,7 +212,7 @@ impl S3 for Handler {
             return Err(s3_error!(NoSuchKey, "no such key"));
         };
         let mut output = GetObjectOutput { e_tag: Self::etag(&body), ..Default::default() };
-        let part = match input.range.filter(|_| self.mode != Mode::IgnoresRanges) {
+        let part = match input.range.filter(|_| self.mode() != Mode::IgnoresRanges) {
             Some(range) => {
                 let whole = body.len() as u64;
                 let range = range.check(whole).map_err(|_| s3_error!(InvalidRange, "behind the end"))?;
@@ -198,7 +230,8 @@ impl S3 for Handler {
         let input = request.input;
         self.check(&input.bucket)?;
         let conditional = input.if_none_match.is_some();
-        if conditional && self.mode == Mode::NoConditions {
+        let mode = self.mode();
+        if conditional && mode == Mode::NoConditions {
             return Err(s3_error!(
                 NotImplemented,
                 "A header you provided implies functionality not implemented"
@@ -206,7 +239,7 @@ impl S3 for Handler {
         }
         let exists = || s3_error!(PreconditionFailed, "it exists");
         if conditional
-            && self.mode == Mode::RacyBeforeBody
+            && mode == Mode::RacyBeforeBody
             && self.objects.lock().unwrap().contains_key(&input.key)
         {
             return Err(exists());
@@ -217,7 +250,7 @@ impl S3 for Handler {
                 body.extend_from_slice(&chunk);
             }
         }
-        if conditional && self.mode == Mode::RacyAfterBody {
+        if conditional && mode == Mode::RacyAfterBody {
             if self.objects.lock().unwrap().contains_key(&input.key) {
                 return Err(exists());
             }
@@ -228,13 +261,21 @@ impl S3 for Handler {
         {
             let mut objects = self.objects.lock().unwrap();
             let checked = conditional
-                && !matches!(self.mode, Mode::IgnoresConditions | Mode::RacyBeforeBody | Mode::RacyAfterBody);
+                && !matches!(mode, Mode::IgnoresConditions | Mode::RacyBeforeBody | Mode::RacyAfterBody);
             if checked && objects.contains_key(&input.key) {
                 return Err(exists());
             }
+            let for_good = matches!(mode, Mode::LosesAnswerForGood | Mode::LosesRecordForGood);
+            if for_good && conditional && input.key.contains("/refs/") {
+                if mode == Mode::LosesAnswerForGood {
+                    objects.insert(input.key.clone(), body);
+                }
+                *self.mode.lock().unwrap() = Mode::Denies;
+                return Err(s3_error!(InternalError, "lost"));
+            }
             objects.insert(input.key.clone(), body);
         }
-        if conditional && self.mode == Mode::LosesAnswers {
+        if conditional && mode == Mode::LosesAnswers {
             let odd = self.writes.fetch_add(1, Ordering::SeqCst) & 1 == 1;
             if odd {
                 return Err(s3_error!(InternalError, "lost"));
@@ -294,7 +335,7 @@ impl S3 for Handler {
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         self.check(&request.input.bucket)?;
-        if self.mode == Mode::KeepsObjects {
+        if self.mode() == Mode::KeepsObjects {
             return Err(s3_error!(AccessDenied, "nothing is deleted here"));
         }
         self.objects.lock().unwrap().remove(&request.input.key);
