@@ -6,7 +6,8 @@ mod refs_common;
 
 use std::sync::Arc;
 
-use atfs::repo::refs::Log;
+use atfs::format::{JsonValue, RecordKind};
+use atfs::repo::refs::{Draft, Log};
 use atfs::repo::{InitOptions, RepoError, Repository, layout};
 use atfs::store::fault::{Fault, FaultRule, FaultStore};
 use atfs::store::{ListRequest, MemoryStore, Store, StoreErrorKind};
@@ -19,7 +20,8 @@ fn clock() -> Arc<ManualClock> {
 }
 
 async fn init(store: &Arc<dyn Store>, seed: u64) -> Result<Repository, RepoError> {
-    Repository::init(Arc::clone(store), services(&clock(), seed), InitOptions::default()).await
+    let options = InitOptions { name: Some("slides".parse().unwrap()), ..InitOptions::default() };
+    Repository::init(Arc::clone(store), services(&clock(), seed), options).await
 }
 
 #[tokio::test]
@@ -27,7 +29,7 @@ async fn a_new_repository_has_an_empty_default_branch() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let error = Repository::open(Arc::clone(&store), services(&clock(), 1)).await.unwrap_err();
     assert_eq!(error.to_string(), "memory is not an atfs repository: it has no format.json");
-    let options = InitOptions { default_branch: name("trunk") };
+    let options = InitOptions { default_branch: name("trunk"), name: None };
     Repository::init(Arc::clone(&store), services(&clock(), 1), options).await.unwrap();
 
     let repository = Repository::open(store, services(&clock(), 2)).await.unwrap();
@@ -35,6 +37,7 @@ async fn a_new_repository_has_an_empty_default_branch() {
     assert_eq!(head.via.unwrap().name, name("trunk"));
     assert_eq!(head.stored.commit.totals.entries, 0);
     assert!(head.stored.commit.parents.is_empty());
+    assert_eq!(repository.name().await.unwrap(), None);
     Log::of_ref(&repository, RefKind::Branch, &name("trunk")).verify().await.unwrap();
 }
 
@@ -54,8 +57,8 @@ async fn a_second_init_is_refused_and_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_init_that_stopped_anywhere_is_finished_by_the_next() {
-    // Conditional writes of an init: format.json, birth, first move (the probe's own come before).
-    for stop in 0..3 {
+    // Conditional writes of an init: format.json, name, birth, first move (the probe's own come before).
+    for stop in 0..4 {
         for fate in
             [Fate::Refused(StoreErrorKind::Denied), Fate::Done(StoreErrorKind::Denied), Fate::DoneInSilence]
         {
@@ -66,13 +69,15 @@ async fn an_init_that_stopped_anywhere_is_finished_by_the_next() {
             assert!(init(&store, 1).await.is_err(), "{stop} {fate:?}");
             let finished = init(&memory, 2).await;
             // The last write was carried out: there was nothing left to finish.
-            if stop == 2 && fate != Fate::Refused(StoreErrorKind::Denied) {
+            if stop == 3 && fate != Fate::Refused(StoreErrorKind::Denied) {
                 assert!(matches!(finished, Err(RepoError::AlreadyInitialised(_))), "{finished:?}");
             } else {
                 finished.unwrap_or_else(|e| panic!("{stop} {fate:?}: {e}"));
             }
             let repository = Repository::open(memory, services(&clock(), 3)).await.unwrap();
             assert!(main_head(&repository).await.link.record.moves == 1);
+            assert_eq!(repository.name().await.unwrap().unwrap().as_str(), "slides", "{stop} {fate:?}");
+            Log::of_settings(&repository).verify().await.unwrap();
             Log::of_ref(&repository, RefKind::Branch, &name("main")).verify().await.unwrap();
         }
     }
@@ -80,7 +85,7 @@ async fn an_init_that_stopped_anywhere_is_finished_by_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_does_not_make_init_fail() {
-    for stop in 0..3 {
+    for stop in 0..4 {
         for kind in [StoreErrorKind::Timeout, StoreErrorKind::AlreadyExists, StoreErrorKind::Server] {
             let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
             let scripted = Scripted::new(Arc::clone(&memory));
@@ -142,4 +147,41 @@ async fn stores_that_do_not_keep_their_conditions_are_refused_and_left_empty() {
             assert_eq!(left.objects, [], "{fault:?} {seed}");
         }
     }
+}
+
+/// A name becomes a part of paths: a setting that is none is not used, and one that was set before stays with the others.
+#[tokio::test]
+async fn a_setting_that_is_no_name_is_none() {
+    for (value, used) in [("\"slides\"", Some("slides")), ("\"../x\"", None), ("7", None), ("null", None)] {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let options = InitOptions::default();
+        let repository = Repository::init(Arc::clone(&store), services(&clock(), 1), options).await.unwrap();
+        let draft = Draft {
+            kind: RecordKind::Settings,
+            head: None,
+            operation: operation(),
+            checks: Vec::new(),
+            settings: [("name".to_owned(), JsonValue::parse("a setting", value.as_bytes()).unwrap())].into(),
+            settings_seq: 0,
+            gc_epoch: 0,
+        };
+        Log::of_settings(&repository).append(None, draft).await.unwrap();
+        let repository = Repository::open(store, services(&clock(), 2)).await.unwrap();
+        assert_eq!(repository.name().await.unwrap().as_ref().map(|name| name.as_str()), used, "{value}");
+    }
+}
+
+/// `init` writes `format.json` first, so branches without it have lost it: another one would disown them.
+#[tokio::test]
+async fn branches_without_their_format_are_not_made_anew() {
+    let world = world().await;
+    let store: Arc<dyn Store> = Arc::clone(&world.store) as _;
+    store.delete(&layout::format()).await.unwrap();
+    for error in [
+        init(&store, 5).await.unwrap_err(),
+        Repository::open(Arc::clone(&store), services(&clock(), 6)).await.unwrap_err(),
+    ] {
+        assert_eq!(error.to_string(), "format.json is missing from memory");
+    }
+    assert!(store.get(&layout::format()).await.unwrap_err().is_not_found());
 }

@@ -35,7 +35,7 @@ pub struct Scripted {
 
 /// What a probe writes is not part of the script.
 fn is_part_of_the_repository(key: &Key) -> bool {
-    ["format.json", "refs/"].iter().any(|begin| key.as_str().starts_with(begin))
+    ["format.json", "refs/", "settings/"].iter().any(|begin| key.as_str().starts_with(begin))
 }
 
 impl Scripted {

@@ -56,7 +56,7 @@ pub struct Anchor {
 /// Where a machine keeps its notes. Shared by every process of the user.
 #[async_trait]
 pub trait Notebook: Send + Sync + fmt::Debug {
-    /// Notes an attempt; durable when this returns.
+    /// Notes an attempt, in the place of an earlier note of the same one; durable when this returns.
     ///
     /// # Errors
     /// When it cannot be made durable: then the request must not be sent.
@@ -95,7 +95,9 @@ pub struct MemoryNotebook {
 #[async_trait]
 impl Notebook for MemoryNotebook {
     async fn note(&self, attempt: &Attempt) -> std::io::Result<()> {
-        lock(&self.attempts).push(attempt.clone());
+        let mut attempts = lock(&self.attempts);
+        attempts.retain(|noted| noted.nonce != attempt.nonce);
+        attempts.push(attempt.clone());
         Ok(())
     }
 
