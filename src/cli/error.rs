@@ -100,7 +100,7 @@ impl CliError {
         self.quiet
     }
 
-    /// Message with causes, and the hints: for a list of findings.
+    /// Message with causes, and the hints: for the doctor's findings, so without those that send to the doctor.
     pub(super) fn message_and_hint(&self) -> (String, String) {
         let cause =
             self.source.as_ref().map(ToString::to_string).filter(|cause| !self.message.contains(cause));
@@ -108,7 +108,12 @@ impl CliError {
             Some(cause) => format!("{}: {cause}", self.message),
             None => self.message.clone(),
         };
-        (message, self.hints.join("; "))
+        let clauses = self.hints.iter().flat_map(|hint| hint.split("; "));
+        let useful: Vec<&str> = clauses.filter(|clause| !clause.contains("`atfs doctor")).collect();
+        match useful[..] {
+            [] => (message, "docs/operating.md, \"When something fails\"".into()),
+            _ => (message, useful.join("; ")),
+        }
     }
 
     /// What `--json` shows on stderr is the same text: errors are for people, the exit code is for programs.
@@ -159,6 +164,16 @@ mod tests {
         );
         assert_eq!(error.exit(), Exit::Failed);
         assert!(error.render(true).contains("\x1b["));
+    }
+
+    #[test]
+    fn the_doctor_does_not_send_to_the_doctor() {
+        let remedy = |hint: &str| CliError::failed("x").hint(hint).message_and_hint().1;
+        assert_eq!(
+            remedy("check the name; `atfs doctor r` shows it; `aws s3 mb b`"),
+            "check the name; `aws s3 mb b`"
+        );
+        assert_eq!(remedy("`atfs doctor r` tests the store"), "docs/operating.md, \"When something fails\"");
     }
 
     #[test]

@@ -140,7 +140,9 @@ fn store_hints(error: &StoreError, url: &RepoUrl) -> Vec<String> {
             format!("check the path; `atfs init {at}` makes a repository there")
         }
         (StoreErrorKind::Denied, RepoUrl::S3 { .. }) => {
-            format!("{doctor} shows who you are there and which rights are missing")
+            format!(
+                "ask for s3:GetObject and s3:ListBucket there, and to write for s3:PutObject; {doctor} shows who you are"
+            )
         }
         (StoreErrorKind::Denied, RepoUrl::Local(path)) => {
             format!("look at its owner and mode: `ls -ld {}`", quoted(&path.to_string_lossy()))
@@ -163,7 +165,7 @@ fn store_hints(error: &StoreError, url: &RepoUrl) -> Vec<String> {
             "free space on that disk; nothing was changed; then run the command again".into()
         }
         (StoreErrorKind::Unsupported | StoreErrorKind::BadAnswer, _) => {
-            format!("is the endpoint an S3 server? {doctor} tests it")
+            format!("check that the endpoint is an S3 server; {doctor} tests it")
         }
         _ if error.is_transient() => format!("run the command again; {doctor} tests the store"),
         _ => format!("{doctor} tests the store"),
@@ -240,7 +242,7 @@ fn refused_hints(failure: &Failure, url: &RepoUrl) -> Option<String> {
         FailureKind::Denied | FailureKind::Credentials | FailureKind::Unreachable | FailureKind::NoBucket => {
             format!("`atfs doctor {at}` tests address, credentials and rights")
         }
-        FailureKind::NotS3 => format!("is the endpoint an S3 server? `atfs doctor {at}` tests it"),
+        FailureKind::NotS3 => format!("check that the endpoint is an S3 server; `atfs doctor {at}` tests it"),
         FailureKind::Damaged => restore(&failure.message).into(),
         FailureKind::NewerFormat => UPGRADE.into(),
         FailureKind::WentBack => WENT_BACK.into(),
@@ -309,7 +311,8 @@ mod tests {
         assert_eq!(
             rendered(denied.into()),
             "error: get of \"format.json\" in s3://bucket/slides: 403\n\
-             hint: `atfs doctor s3://bucket/slides` shows who you are there and which rights are missing"
+             hint: ask for s3:GetObject and s3:ListBucket there, and to write for s3:PutObject; `atfs doctor \
+             s3://bucket/slides` shows who you are"
         );
     }
 }

@@ -24,7 +24,8 @@ fn a_bucket_that_refuses() {
             Mode::Denies,
             "s3://bucket/r",
             "HTTP 403 AccessDenied no",
-            "`atfs doctor s3://bucket/r` shows who you are there and which rights are missing",
+            "ask for s3:GetObject and s3:ListBucket there, and to write for s3:PutObject; `atfs doctor s3://bucket/r` \
+             shows who you are",
         ),
         (
             Mode::ExpiredToken,
@@ -97,7 +98,7 @@ fn what_answers_is_not_s3() {
             assert!(ran.err.contains("S3"), "{status}: {ran:?}");
             assert!(
                 ran.err.ends_with(
-                    "\nhint: is the endpoint an S3 server? `atfs doctor s3://bucket/r` tests it\n"
+                    "\nhint: check that the endpoint is an S3 server; `atfs doctor s3://bucket/r` tests it\n"
                 ),
                 "{status}: {ran:?}"
             );
@@ -165,6 +166,7 @@ fn a_store_that_turned_unsound_is_not_written_to() {
     let report = bucket.run(&machine, &["doctor", "s3://bucket/r"]);
     assert_eq!(report.code, 3, "{report:?}");
     assert!(report.out.contains("FAIL  writing"), "{report:?}");
+    assert!(!report.out.contains("`atfs doctor"), "the doctor does not send to the doctor: {report:?}");
     let another = Machine::new();
     let err = bucket.fails(&another, 1, &["add", "s3://bucket/r", "/etc/hostname"]);
     assert!(err.starts_with("error: no repository can be kept here: "), "{err}");
@@ -210,6 +212,7 @@ fn the_doctor_names_the_source_of_credentials() {
     let ran = bucket.run(&machine, &["doctor", "s3://bucket/r"]);
     assert!(line(&ran, " skew ").contains("as the store's, within 5 s"), "{ran:?}");
     assert!(line(&ran, "reading").contains("RequestTimeTooSkewed"), "{ran:?}");
+    assert!(ran.out.contains("→ set this machine's clock") && !ran.out.contains("`atfs doctor"), "{ran:?}");
 }
 
 /// The two lines of a person; what the SDK knows beyond them comes with -vv.
