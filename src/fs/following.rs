@@ -97,10 +97,12 @@ impl Following {
         self.interval / 2
     }
 
-    /// Its counters: moves so far, and questions that the store did not answer.
-    pub(super) fn counters(&self) -> [(String, u64); 2] {
+    /// Its counters: moves so far, questions that the store did not answer, commits that are held for the kernel.
+    pub(super) fn counters(&self) -> [(String, u64); 3] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        [("moves".to_owned(), get(&self.moves)), ("moves_unknown".to_owned(), get(&self.unanswered))]
+        let held = self.slots().older.len() as u64 + 1;
+        [("moves", get(&self.moves)), ("moves_unknown", get(&self.unanswered)), ("commits_held", held)]
+            .map(|(name, count)| (name.to_owned(), count))
     }
 
     /// The revision that is followed.
@@ -190,12 +192,6 @@ impl Following {
     fn slots_mut(&self) -> RwLockWriteGuard<'_, Slots> {
         // Each change is one replacement or one removal.
         self.slots.write().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// How many commits it holds.
-    #[cfg(test)]
-    pub(super) fn held(&self) -> usize {
-        self.slots().older.len() + 1
     }
 }
 
