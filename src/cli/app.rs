@@ -71,11 +71,7 @@ impl App {
     /// # Errors
     /// Those of `work`; [`CliError::interrupted`].
     pub(super) fn block_on<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| CliError::failed("cannot start the threads of the runtime").caused_by(e))?;
-        let result = runtime.block_on(async {
+        self.block_on_until_done(async {
             let (Ok(mut interrupt), Ok(mut terminate)) =
                 (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
             else {
@@ -86,7 +82,22 @@ impl App {
                 _ = interrupt.recv() => Err(CliError::interrupted()),
                 _ = terminate.recv() => Err(CliError::interrupted()),
             }
-        });
+        })
+    }
+
+    /// The same for work that has its own answer to signals.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(super) fn block_on_until_done<T>(
+        &self,
+        work: impl Future<Output = Result<T, CliError>>,
+    ) -> Result<T, CliError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| CliError::failed("cannot start the threads of the runtime").caused_by(e))?;
+        let result = runtime.block_on(work);
         runtime.shutdown_timeout(LINGER);
         result
     }

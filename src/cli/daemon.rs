@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::daemon::{DaemonConfig, Launch, LogTarget, serve_detached};
+use crate::daemon::{DaemonConfig, Launch, LogTarget, serve_detached, serve_managed};
 
 use super::args::GlobalArgs;
 use super::config::{CacheSize, Config, Setting, Surroundings};
@@ -17,6 +17,10 @@ pub(super) struct Args {
     /// Limit of the cache
     #[arg(long, value_name = "SIZE")]
     cache_size: Option<String>,
+
+    /// Run under a service manager: stay without mounts, log to standard error, say when it is ready
+    #[arg(long)]
+    service: bool,
 
     /// Exit after so many seconds without a mount
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
@@ -44,11 +48,13 @@ fn run(args: &Args, global: &GlobalArgs) -> Result<(), CliError> {
     flags.set(Setting::CacheSize, "--cache-size", args.cache_size.as_ref());
     let settings = Config::load(&Surroundings::real(), flags)?;
     let config = DaemonConfig {
+        log: if args.service { LogTarget::Stderr } else { LogTarget::File },
         idle: Duration::from_secs(args.idle),
         drain: Duration::from_secs(args.drain),
         ..config(&settings)?
     };
-    serve_detached(config).map_err(|error| CliError::failed(error.to_string()))
+    let serve = if args.service { serve_managed } else { serve_detached };
+    serve(config).map_err(|error| CliError::failed(error.to_string()))
 }
 
 /// How a daemon runs with these settings, in the background.

@@ -5,11 +5,13 @@
 //! - `app`: what a command is given; `args`: arguments of several commands; `help`: the groups of `atfs help`.
 //! - `config/`: settings and where each came from. - `open`: from an address to a repository.
 //! - `output`: stdout for the result, stderr for the rest; `names`: hostile names made harmless; `progress`.
+//! - `helper`: the program as `mount.atfs`; `attend`: as the service of one mount.
 //! - `error`: message, cause, hint, exit code; `hint`: which command to run next after which error.
 
 mod add;
 mod app;
 mod args;
+mod attend;
 mod branch;
 mod cat;
 mod commit;
@@ -22,6 +24,7 @@ mod entry;
 mod error;
 mod export;
 mod help;
+mod helper;
 mod hint;
 mod init;
 mod log;
@@ -87,7 +90,8 @@ enum Command {
 
 /// Reads the arguments of this process, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
-    let parsed = help::command().try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
+    let Some(arguments) = helper::arguments(std::env::args_os()) else { return Exit::Done.into() };
+    let parsed = help::command().try_get_matches_from(arguments).and_then(|m| Cli::from_arg_matches(&m));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {

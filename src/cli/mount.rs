@@ -11,6 +11,7 @@ use crate::types::{Address, CommitId};
 
 use super::app::App;
 use super::args::address_parser;
+use super::attend;
 use super::config::{Config, Setting};
 use super::daemon;
 use super::error::CliError;
@@ -44,6 +45,10 @@ pub(super) struct Args {
     /// Serve in this process, until Ctrl-C
     #[arg(short, long)]
     foreground: bool,
+
+    /// Stay until the mount is gone; SIGTERM and Ctrl-C unmount it (for service managers)
+    #[arg(long, conflicts_with = "foreground")]
+    wait: bool,
 
     /// Let other users in, as the modes of the files say
     #[arg(long)]
@@ -138,9 +143,14 @@ pub(super) fn run(mut args: Args, app: &App) -> Result<(), CliError> {
     let launch = daemon::launch(&config)?;
     let mounted = client::mount(&config.cache_dir()?, &launch, &order).explain(&args.address.url)?;
     if args.json {
-        return app.out.line(json_line(&address, &mounted));
+        app.out.line(json_line(&address, &mounted))?;
+        app.out.flush()?;
+    } else {
+        app.out.note(describe(&address, &mounted));
     }
-    app.out.note(describe(&address, &mounted));
+    if args.wait {
+        return app.block_on_until_done(attend::attend(&config.cache_dir()?, &mounted.mount_point, app));
+    }
     Ok(())
 }
 
@@ -153,7 +163,7 @@ impl Args {
                 value.parse().map_err(|_| CliError::usage(format!("-o {option}: {value:?} is not a number")))
             };
             match name {
-                "" | "ro" | "nosuid" | "nodev" | "defaults" => {}
+                "" | "ro" | "nosuid" | "nodev" | "defaults" | "_netdev" => {}
                 "rw" => self.rw = true,
                 "allow_other" => self.allow_other = true,
                 "nonempty" => self.nonempty = true,

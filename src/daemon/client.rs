@@ -78,6 +78,15 @@ pub struct Running {
     pub mounts: Vec<MountStatus>,
 }
 
+/// How a mount that was attended ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attended {
+    /// It was unmounted, by whomever.
+    Unmounted,
+    /// Its daemon died.
+    DaemonDied,
+}
+
 /// Mounts by the daemon of `cache_dir`, which is started if none runs. When this returns, the mount answers.
 ///
 /// # Errors
@@ -219,6 +228,18 @@ pub fn unmount(cache_dir: &Path, path: &Path, how: Unmount) -> Result<(), Daemon
     }
 }
 
+/// Waits until the mount on `path` is gone. A mount that is not served by the daemon of `cache_dir` is gone already.
+///
+/// # Errors
+/// [`DaemonError::NoAnswer`], [`DaemonError::Refused`].
+pub fn attend(cache_dir: &Path, path: &Path) -> Result<Attended, DaemonError> {
+    let Some(mut daemon) = existing(cache_dir)? else { return Ok(Attended::DaemonDied) };
+    match daemon.attend(path) {
+        Err(error) if is_stopping(&error) => Ok(Attended::DaemonDied),
+        ended => ended,
+    }
+}
+
 /// The daemon of `cache_dir` and its mounts; `None` when none runs.
 ///
 /// # Errors
@@ -293,6 +314,22 @@ impl Daemon {
             Some((Versioned { message: Reply::Failed(failure), .. }, _)) => Err(failure.into()),
             Some((reply, _)) => Ok(reply.message),
             None => Err(no_answer(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Waits until the mount on `path` is gone.
+    fn attend(&mut self, path: &Path) -> Result<Attended, DaemonError> {
+        let Reply::Mounts { mounts, .. } = self.ask(Request::List, None)? else {
+            return Err(self.bad_answer());
+        };
+        let Some(mount) = mounts.into_iter().find(|mount| mount.mount_point == path) else {
+            return Ok(Attended::Unmounted);
+        };
+        let no_answer = |source| DaemonError::NoAnswer { cache_dir: self.cache_dir.clone(), source };
+        self.connection.wait_for_ever().map_err(no_answer)?;
+        match self.ask(Request::Attend { device: mount.device }, None)? {
+            Reply::Settled => Ok(Attended::Unmounted),
+            _ => Err(self.bad_answer()),
         }
     }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::DaemonError;
 use super::folder::Folder;
+use super::notify::notify;
 use super::protocol::StoreAccess;
 use super::server::{DaemonConfig, Server};
 
@@ -108,6 +109,20 @@ pub fn serve_detached(config: DaemonConfig) -> Result<(), DaemonError> {
         tracing::debug!("nobody waits for the daemon");
     }
     // It must not keep the client's directory busy.
+    let _ = std::env::set_current_dir("/");
+    server.run()
+}
+
+/// The daemon's whole life under a service manager, which is told when it listens; it stays without mounts.
+///
+/// # Errors
+/// As [`Server::start`] and [`Server::run`].
+pub fn serve_managed(config: DaemonConfig) -> Result<(), DaemonError> {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let server = Server::start(DaemonConfig { idle: Duration::MAX, ..config })?;
+    if let Err(error) = notify("READY=1") {
+        tracing::warn!("the service manager cannot be told: {error}");
+    }
     let _ = std::env::set_current_dir("/");
     server.run()
 }

@@ -3,7 +3,7 @@
 //! - `client`: what the commands call. It mounts and unmounts; `mount` has the system calls.
 //! - `launch`: starting the daemon in the background. `folder`: lock, socket, log, list of mounts.
 //! - `protocol`, `wire`, `descriptor`: what client and daemon say, as lines of JSON with a descriptor attached.
-//! - `server`: the daemon's life. `service`: one client's connection. `registry`: what is served. `repositories`: opened
+//! - `notify`: what a service manager is told. `server`: the daemon's life. `service`: one client's connection. `registry`: what is served. `repositories`: opened
 //!   once, shared by mounts.
 //! - `record`: what a killed daemon has left.
 //!
@@ -19,6 +19,7 @@ mod folder;
 mod launch;
 mod logging;
 pub mod mount;
+mod notify;
 mod path_text;
 mod protocol;
 mod record;
@@ -28,9 +29,11 @@ mod server;
 mod service;
 mod wire;
 
+pub use client::Attended;
 pub use error::DaemonError;
 pub use folder::Folder;
-pub use launch::{Launch, serve_detached};
+pub use launch::{Launch, serve_detached, serve_managed};
 pub use logging::LogTarget;
+pub use notify::notify;
 pub use protocol::{Failure, FailureKind, MountStatus, StoreAccess};
 pub use server::{CacheLimit, DaemonConfig, Server};

@@ -55,6 +55,11 @@ pub(super) enum Request {
         /// The mount's device number.
         device: Device,
     },
+    /// Wait as long as the mount with this device number is served.
+    Attend {
+        /// The mount's device number.
+        device: Device,
+    },
     /// All mounts.
     List,
     /// Unmount everything and exit.

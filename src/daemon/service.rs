@@ -29,6 +29,9 @@ use super::wire::Connection;
 /// A client that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// A client that attends a mount waits in steps of this.
+const ATTEND: Duration = Duration::from_secs(3600);
+
 /// How long a client may wait for the end of a session.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -109,6 +112,10 @@ fn answer(
             true => Ok(Reply::Settled),
             false => Err(Failure::new(FailureKind::Mount, "programs still have files of the mount open")),
         },
+        Request::Attend { device } => {
+            while !shared.registry.wait_gone(ATTEND, |mount| mount.device == device) {}
+            Ok(Reply::Settled)
+        }
         Request::List => Ok(Reply::Mounts { pid: std::process::id(), mounts: shared.registry.list() }),
         Request::Shutdown => {
             shared.stop();

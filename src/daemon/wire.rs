@@ -40,6 +40,14 @@ impl Connection {
         Ok(Self { socket, received: Vec::new(), descriptors: VecDeque::new() })
     }
 
+    /// From now on the peer may take as long as it likes to say something.
+    ///
+    /// # Errors
+    /// The socket refuses.
+    pub(super) fn wait_for_ever(&self) -> io::Result<()> {
+        self.socket.set_read_timeout(None)
+    }
+
     /// Sends a message.
     ///
     /// # Errors
