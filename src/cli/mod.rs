@@ -36,6 +36,7 @@ mod mv;
 mod names;
 mod open;
 mod output;
+mod prefetch;
 mod progress;
 mod refs;
 mod rm;
@@ -80,6 +81,7 @@ enum Command {
     Mount(mount::Args),
     Mounts(mounts::Args),
     Mv(mv::Args),
+    Prefetch(prefetch::Args),
     Rm(rm::Args),
     Show(show::Args),
     Stat(stat::Args),
@@ -132,6 +134,7 @@ fn run(command: Command, app: &App) -> Result<(), CliError> {
         Command::Cat(args) => app.block_on(cat::run(&args, app)),
         Command::Ls(args) => app.block_on(ls::run(&args, app)),
         Command::Mv(args) => app.block_on(mv::run(&args, app)),
+        Command::Prefetch(args) => prefetch::run(&args, app),
         Command::Rm(args) => app.block_on(rm::run(&args, app)),
         Command::Diff(args) => app.block_on(diff::run(&args, app)),
         Command::Show(args) => app.block_on(show::run(&args, app)),

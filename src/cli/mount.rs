@@ -16,6 +16,7 @@ use super::config::{Config, Setting};
 use super::daemon;
 use super::error::CliError;
 use super::hint::{Explain, quoted};
+use super::prefetch;
 
 /// Mount a version of a repository, or all of them, as a directory
 #[derive(Debug, clap::Args)]
@@ -71,6 +72,10 @@ pub(super) struct Args {
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     follow: Option<u64>,
 
+    /// Bring files into the cache in the background, those that match GLOB, or all
+    #[arg(long, value_name = "GLOB", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    prefetch: Option<String>,
+
     /// How files are opened: bulk (large files by kernel passthrough), smallfiles (opens never leave the kernel), or auto
     /// (as the files of the commit are, on average)
     #[arg(long, value_name = "PROFILE", default_value = "auto", hide_default_value = true)]
@@ -81,7 +86,7 @@ pub(super) struct Args {
     cache_size: Option<String>,
 
     /// Options as mount(8) takes them: ro, allow_other, nonempty, uid=N, gid=N, profile=PROFILE, follow[=SECONDS],
-    /// cache_size=SIZE
+    /// prefetch[=GLOB], cache_size=SIZE
     #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',', hide_short_help = true)]
     options: Vec<String>,
 
@@ -142,6 +147,14 @@ pub(super) fn run(mut args: Args, app: &App) -> Result<(), CliError> {
     }
     let launch = daemon::launch(&config)?;
     let mounted = client::mount(&config.cache_dir()?, &launch, &order).explain(&args.address.url)?;
+    if let Some(pattern) = &args.prefetch {
+        let order = prefetch::of_mount(&mounted.mount_point, pattern);
+        let started = client::prefetch_in_background(&config.cache_dir()?, &launch, &order);
+        // The mount is there all the same.
+        if let Err(error) = started {
+            app.out.warn(format!("nothing is fetched ahead: {error}"));
+        }
+    }
     if args.json {
         app.out.line(json_line(&address, &mounted))?;
         app.out.flush()?;
@@ -171,6 +184,7 @@ impl Args {
                 "gid" => self.gid = Some(number()?),
                 "follow" if value.is_empty() => self.follow = Some(FOLLOW_SECONDS),
                 "follow" => self.follow = Some(number()?.max(1).into()),
+                "prefetch" => self.prefetch = Some(value.to_owned()),
                 "profile" => {
                     self.profile =
                         value.parse().map_err(|e: UnknownProfile| CliError::usage(e.to_string()))?;
@@ -178,7 +192,7 @@ impl Args {
                 "cache_size" => self.cache_size = Some(value.to_owned()),
                 _ => {
                     return Err(CliError::usage(format!("-o {name}: no such option"))
-                        .hint("the options are ro, allow_other, nonempty, uid=N, gid=N, profile=PROFILE, follow[=SECONDS], cache_size=SIZE"));
+                        .hint("the options are ro, allow_other, nonempty, uid=N, gid=N, profile=PROFILE, follow[=SECONDS], prefetch[=GLOB], cache_size=SIZE"));
                 }
             }
         }
@@ -205,7 +219,7 @@ fn order(args: &Args, config: &Config) -> Result<MountOrder, CliError> {
 }
 
 /// What the daemon needs to know to reach the store as this command would: the settings as AWS's own variables.
-fn store_access(config: &Config) -> StoreAccess {
+pub(super) fn store_access(config: &Config) -> StoreAccess {
     let mut access = StoreAccess::from_environment();
     access.endpoint_url = config.text(Setting::EndpointUrl);
     for (setting, variable) in [

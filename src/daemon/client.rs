@@ -3,6 +3,8 @@
 //! The client does the system calls of mounting and unmounting itself, in its own mount namespace and with its own
 //! rights; the daemon serves. So unmounting works without a daemon, too.
 
+mod prefetch;
+
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,8 @@ use super::mount::{
 use super::protocol::{FailureKind, MountRequest, MountStatus, Reply, Request, StoreAccess, Versioned};
 use super::server::{DaemonConfig, Server};
 use super::wire::Connection;
+
+pub use prefetch::{PrefetchOf, PrefetchOrder, prefetch, prefetch_in_background};
 
 /// The daemon's slowest answer: a repository in a store that answers nothing costs its deadline of 60 s, twice.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -309,6 +313,12 @@ impl Daemon {
     fn ask(&mut self, request: Request, descriptor: Option<BorrowedFd<'_>>) -> Result<Reply, DaemonError> {
         let no_answer = |source| DaemonError::NoAnswer { cache_dir: self.cache_dir.clone(), source };
         self.connection.send(&Versioned::new(request), descriptor).map_err(no_answer)?;
+        self.next_reply()
+    }
+
+    /// The next reply to the last request.
+    fn next_reply(&mut self) -> Result<Reply, DaemonError> {
+        let no_answer = |source| DaemonError::NoAnswer { cache_dir: self.cache_dir.clone(), source };
         let received = self.connection.receive::<Versioned<Reply>>().map_err(no_answer)?;
         match received {
             Some((Versioned { message: Reply::Failed(failure), .. }, _)) => Err(failure.into()),

@@ -3,7 +3,7 @@
 //! - `client`: what the commands call. It mounts and unmounts; `mount` has the system calls.
 //! - `launch`: starting the daemon in the background. `folder`: lock, socket, log, list of mounts.
 //! - `protocol`, `wire`, `descriptor`: what client and daemon say, as lines of JSON with a descriptor attached.
-//! - `notify`: what a service manager is told. `server`: the daemon's life. `service`: one client's connection. `registry`: what is served. `repositories`: opened
+//! - `notify`: what a service manager is told. `server`: the daemon's life. `service`: one client's connection. `prefetch`: files into the cache, for a client. `registry`: what is served. `repositories`: opened
 //!   once, shared by mounts.
 //! - `record`: what a killed daemon has left.
 //!
@@ -21,6 +21,7 @@ mod logging;
 pub mod mount;
 mod notify;
 mod path_text;
+mod prefetch;
 mod protocol;
 mod record;
 mod registry;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{Owner, Profile, ProfileChoice};
+use crate::fs::{Owner, Prefetched, Profile, ProfileChoice};
 use crate::store::{AccessKeys, S3Options};
 use crate::types::{CommitId, Timestamp};
 
@@ -60,6 +60,8 @@ pub(super) enum Request {
         /// The mount's device number.
         device: Device,
     },
+    /// Bring files into the cache.
+    Prefetch(PrefetchRequest),
     /// All mounts.
     List,
     /// Unmount everything and exit.
@@ -79,6 +81,17 @@ pub(super) enum Reply {
     Attached,
     /// It is no longer served.
     Settled,
+    /// What was brought so far; more replies follow.
+    Progress {
+        /// Files.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// It was brought.
+    Prefetched(Prefetched),
+    /// It goes on without the client.
+    Started,
     /// The mounts.
     Mounts {
         /// The daemon.
@@ -90,6 +103,19 @@ pub(super) enum Reply {
     Stopping,
     /// It did not work.
     Failed(Failure),
+}
+
+/// What to bring into the cache.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct PrefetchRequest {
+    /// Of which mount; `None`: of what was prepared on this connection.
+    pub device: Option<Device>,
+    /// Paths and globs, byte for byte; none means everything.
+    pub patterns: Vec<Vec<u8>>,
+    /// How much at once.
+    pub jobs: usize,
+    /// Whether the client waits for the end, and the prefetch ends with the client.
+    pub wait: bool,
 }
 
 /// What to mount and how.

@@ -60,6 +60,12 @@ impl Registry {
         self.gone.notify_all();
     }
 
+    /// What the mount with this device number shows.
+    pub(super) fn view(&self, device: Device) -> Option<Arc<View>> {
+        let served = self.lock();
+        served.iter().find(|mount| mount.status.device == device).map(|mount| mount.view.clone())
+    }
+
     /// Every mount with its counters.
     pub(super) fn list(&self) -> Vec<MountStatus> {
         let with_counters = |mount: &Served| MountStatus {

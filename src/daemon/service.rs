@@ -20,6 +20,7 @@ use crate::types::{Clock, RefKind, Revision, SystemClock};
 
 use super::activity::Busy;
 use super::mount::Device;
+use super::prefetch::prefetch;
 use super::protocol::{Failure, FailureKind, MountRequest, MountStatus, Reply, Request, VERSION, Versioned};
 use super::registry::Served;
 use super::repositories::{Opened, failure};
@@ -64,12 +65,29 @@ fn serve_requests(shared: &Arc<Shared>, socket: UnixStream) -> io::Result<()> {
     let mut prepared = None;
     while let Some((message, descriptor)) = connection.receive::<Versioned<serde_json::Value>>()? {
         let reply = match request(message) {
+            Ok(Request::Prefetch(request)) => match view_of(shared, request.device, prepared.as_ref()) {
+                Ok(view) => prefetch(shared, view, &request, &mut connection)?,
+                Err(failure) => Reply::Failed(failure),
+            },
             Ok(request) => answer(shared, request, descriptor, &mut prepared).unwrap_or_else(Reply::Failed),
             Err(failure) => Reply::Failed(failure),
         };
         connection.send(&Versioned::new(reply), None)?;
     }
     Ok(())
+}
+
+/// What the mount shows, or what was prepared on this connection.
+fn view_of(
+    shared: &Shared,
+    device: Option<Device>,
+    prepared: Option<&Prepared>,
+) -> Result<Arc<View>, Failure> {
+    let view = match device {
+        Some(device) => shared.registry.view(device),
+        None => prepared.map(|prepared| prepared.view.clone()),
+    };
+    view.ok_or_else(|| Failure::new(FailureKind::BadRequest, "there is no such mount any more"))
 }
 
 fn request(message: Versioned<serde_json::Value>) -> Result<Request, Failure> {
@@ -116,6 +134,8 @@ fn answer(
             while !shared.registry.wait_gone(ATTEND, |mount| mount.device == device) {}
             Ok(Reply::Settled)
         }
+        // Has several replies, above.
+        Request::Prefetch(_) => Err(Failure::new(FailureKind::BadRequest, "a prefetch has no single answer")),
         Request::List => Ok(Reply::Mounts { pid: std::process::id(), mounts: shared.registry.list() }),
         Request::Shutdown => {
             shared.stop();

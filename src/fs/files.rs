@@ -133,6 +133,13 @@ impl View {
         OpenContent { tree, node, long }
     }
 
+    /// A long file and the cache's file for it; `None` for any other, and without a cache.
+    pub(super) fn long_file(&self, tree: Arc<CommitTree>, node: Node) -> Option<(OpenContent, CachedFile)> {
+        let open = self.open_content(tree, node);
+        let file = open.long.as_ref()?.cached.clone();
+        Some((open, file))
+    }
+
     /// Whether this machine holds all of a file's content.
     pub(super) fn is_cached(&self, tree: &CommitTree, node: &Node) -> bool {
         match &node.item.entry.body {
@@ -193,7 +200,8 @@ impl OpenContent {
         long.cached.read(offset, len).await.map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: CacheError) -> FsError {
+    /// An error of the cache or of what it asked, with the path.
+    pub(super) fn failed(&self, error: CacheError) -> FsError {
         let path = self.tree.describe(&self.node);
         match &error {
             CacheError::Fetch(fetch) => match fetch.downcast_ref::<Shared>() {

@@ -4,6 +4,7 @@
 //! - `tree`: one commit as inodes; `following`: a commit that moves; `refs_root`: a directory per ref; `virtuals`: the `.atfs` files; `xattr`.
 //! - `view`: all of them behind inode numbers: what a mount shows, testable without a mount.
 //! - `files`, `handles`, `mode`, `ahead`, `neighbours`, `pieces`: open files, which way their bytes travel, and from where.
+//! - `prefetch`: files into the cache before they are read.
 //! - `errno`: the only place where errors become errnos.
 //! - `fuse`: the only folder that names fuser; `profile`: how a mount's files are opened.
 //!
@@ -22,6 +23,7 @@ mod mode;
 mod neighbours;
 mod node;
 mod pieces;
+mod prefetch;
 mod profile;
 mod recent;
 mod refs_root;
@@ -38,6 +40,7 @@ pub use following::Followed;
 pub use fuse::{ServeOptions, Session};
 pub use inode::{Ino, Inode, Slot, Virtual};
 pub use node::{Lifetime, Listed, Room};
+pub use prefetch::{BadPattern, Pattern, PrefetchError, Prefetched, Selection};
 pub use profile::{Profile, ProfileChoice, UnknownProfile};
 pub use stats::Stats;
 pub use view::{Lookup, Space, View};

@@ -9,7 +9,7 @@ use crate::types::RepoPath;
 
 use super::attr::Attr;
 use super::error::FsError;
-use super::inode::{Ino, Slot};
+use super::inode::{Ino, Inode, Slot};
 
 /// An entry of a commit and its inode number. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -28,6 +28,15 @@ impl Node {
     pub(super) fn new(slot: Slot, found: Found) -> Result<Self, FsError> {
         let ino = Ino::entry(slot, found.rank).ok_or(FsError::TooManyEntries { rank: found.rank })?;
         Ok(Self { ino, item: Arc::new(found.item) })
+    }
+
+    /// Its place in the order of all keys of its commit.
+    pub(super) fn rank(&self) -> u64 {
+        match self.ino.meaning() {
+            Some(Inode::Entry(_, rank)) => rank,
+            // Nodes are made of entries only.
+            _ => 0,
+        }
     }
 
     /// Whether it is a directory.

@@ -4,12 +4,13 @@
 //! listing is a range of ranks. Nothing is remembered for correctness; [`Recent`] only saves walking the tree again
 //! for a file that was looked up a moment ago.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::format::{EntryBody, Totals, XattrList};
+use crate::format::{EntryBody, LeafItem, Totals, XattrList};
 use crate::repo::{RepoError, Snapshot};
 use crate::types::{CommitId, Name, RepoPath};
 
@@ -131,6 +132,23 @@ impl CommitTree {
         let node = Node::new(self.slot, found)?;
         self.recent.put(node.ino, node.clone());
         Ok(Some(node))
+    }
+
+    /// The entries of `ranks`, as far as one step reaches: see [`Snapshot::page`].
+    ///
+    /// # Errors
+    /// [`FsError::Repo`].
+    pub(super) async fn page(&self, ranks: Range<u64>) -> Result<Vec<Node>, FsError> {
+        let page = self.snapshot.page(ranks).await.map_err(|e| self.failed(&RepoPath::ROOT, e))?;
+        page.into_iter().map(|found| Node::new(self.slot, found)).collect()
+    }
+
+    /// The ranks of everything below a directory.
+    ///
+    /// # Errors
+    /// [`FsError::Repo`].
+    pub(super) async fn ranks_below(&self, dir: &RepoPath) -> Result<Range<u64>, FsError> {
+        self.snapshot.subtree(dir).await.map_err(|e| self.failed(dir, e))
     }
 
     /// The entry called `name` in the directory `dir`; `None` when there is none.
@@ -260,6 +278,11 @@ impl CommitTree {
             Ok(path) => format!("{}:{path}", self.address),
             Err(_) => format!("{}: an entry without a name", self.address),
         }
+    }
+
+    /// The repository's error about an entry.
+    pub(super) fn failed_item(&self, item: &LeafItem, source: RepoError) -> FsError {
+        self.failed(&item.key.to_path().unwrap_or(RepoPath::ROOT), source)
     }
 
     fn failed(&self, path: &RepoPath, source: RepoError) -> FsError {

@@ -145,11 +145,7 @@ impl View {
 
     /// The commit that is shown now; `None` for a whole repository.
     pub fn commit(&self) -> Option<CommitId> {
-        match &self.shown {
-            Shown::Commit { tree, .. } => Some(tree.commit()),
-            Shown::Following(following) => Some(following.current().commit()),
-            Shown::Repository(_) => None,
-        }
+        self.shown_tree().map(|tree| tree.commit())
     }
 
     /// What the commit that is shown holds in all; `None` where several can be shown.
@@ -195,6 +191,15 @@ impl View {
     pub(super) fn forget(&self, ino: Ino, count: u64) {
         if let Some((following, slot)) = self.moving().zip(ino.slot()) {
             following.forget(slot, count);
+        }
+    }
+
+    /// The commit that is shown now; `None` for a whole repository.
+    pub(super) fn shown_tree(&self) -> Option<Arc<CommitTree>> {
+        match &self.shown {
+            Shown::Commit { tree, .. } => Some(tree.clone()),
+            Shown::Following(following) => Some(following.current()),
+            Shown::Repository(_) => None,
         }
     }
 

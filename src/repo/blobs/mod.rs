@@ -185,7 +185,7 @@ impl Blobs {
             return Some(blob);
         }
         match B::KEPT {
-            Kept::InSlabs => self.inner.from_slab(wanted),
+            Kept::InSlabs => self.inner.find_in_slabs(wanted),
             Kept::Nowhere => None,
             Kept::InIndex => {
                 let index = self.inner.index.as_ref()?;

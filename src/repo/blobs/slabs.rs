@@ -47,7 +47,7 @@ impl Inner {
     }
 
     /// A small content from a slab, verified.
-    pub(super) fn from_slab<B: Blob>(&self, wanted: &Wanted<B>) -> Option<Arc<B>> {
+    pub(super) fn find_in_slabs<B: Blob>(&self, wanted: &Wanted<B>) -> Option<Arc<B>> {
         let cache = self.cache.get()?;
         self.slab_places(wanted).find_map(|at| {
             let stored = Bytes::from(cache.read_small(&at)?);

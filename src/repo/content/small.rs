@@ -33,6 +33,11 @@ const STEP: u64 = 128;
 pub struct Beside(Vec<Wanted<SmallContent>>);
 
 impl Beside {
+    /// The small contents among `items`; others are left out.
+    pub fn of<'a>(items: impl IntoIterator<Item = &'a LeafItem>) -> Self {
+        Self(items.into_iter().filter_map(small).collect())
+    }
+
     /// Takes out those that begin in the aligned stretch of `bytes` around the content of `item`: what one quick request
     /// brings with it.
     pub fn take_near(&mut self, item: &LeafItem, bytes: u64) -> Self {
