@@ -4,9 +4,14 @@
 
 mod refs_common;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use atfs::format::RecordKind;
 use atfs::repo::refs::{Log, Via};
 use atfs::repo::{RepoError, Repository};
+use atfs::store::RecordStore;
+use atfs::store::fault::{Fault, FaultRule, FaultStore};
 use atfs::types::{CommitId, RefKind, Timestamp};
 use refs_common::*;
 
@@ -162,4 +167,34 @@ async fn a_log_of_commits() {
     }
     ids.reverse();
     assert_eq!(seen, ids);
+}
+
+/// Latency is what a mount of a far store costs: whatever is named is there after two requests one after the other.
+#[tokio::test(start_paused = true)]
+async fn a_branch_a_tag_and_an_id_take_two_requests_in_sequence() {
+    let (world, ids) = history().await;
+    for (kind, text, at) in [(RefKind::Branch, "other", "main~2"), (RefKind::Tag, "v1", "main~1")] {
+        let at = world.repository.resolve(&revision(at)).await.unwrap();
+        world.repository.create_ref(kind, &name(text), (at.id, at.stored), operation()).await.unwrap();
+    }
+    let network = FaultStore::new(Arc::clone(&world.store) as _, 1);
+    network.set_rules([FaultRule::always(Fault::SlowFirstByte(Duration::from_millis(30)))]);
+    let recorder = Arc::new(RecordStore::new(Arc::new(network)));
+    let full = ids[1].to_hex();
+    for (text, expected, requests) in [
+        // The listing and two records.
+        ("main", ids[4], 3),
+        // The same, and a listing of tags.
+        ("other", ids[2], 4),
+        ("v1", ids[3], 4),
+        // Three listings and the commit.
+        (&*full, ids[1], 4),
+        (&full[..12], ids[1], 4),
+    ] {
+        let repository = world.through(Arc::clone(&recorder) as _).await;
+        recorder.reset();
+        assert_eq!(id(&repository, text).await, expected, "{text}");
+        let calls = recorder.calls();
+        assert_eq!((calls.len(), recorder.depth()), (requests, 2), "{text}: {calls:#?}");
+    }
 }

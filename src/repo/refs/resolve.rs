@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join;
+use futures_util::future::{join, try_join};
 
 use crate::format::StoredCommit;
 use crate::repo::{RepoError, Repository, layout};
@@ -98,14 +98,27 @@ impl Repository {
             RevisionBase::Head => &self.format().default_branch,
             RevisionBase::Name(name) => name,
         };
-        if let Some(head) = self.find_head(RefKind::Branch, name).await? {
+        let branch = self.find_head(RefKind::Branch, name);
+        let others = join(self.find_head(RefKind::Tag, name), self.by_prefix(revision));
+        // The default branch is nearly always there, and then nothing else is asked. For another name all three are looked
+        // for at once: one after the other, a mount of a tag or an id would wait for the store once more.
+        let (branch, (tag, commit)) = match *name == self.format().default_branch {
+            false => join(branch, others).await,
+            true => match branch.await? {
+                Some(head) => return Ok(Base::Ref(head)),
+                None => (Ok(None), others.await),
+            },
+        };
+        // In their order: trouble with what is not needed is no trouble.
+        if let Some(head) = branch? {
             return Ok(Base::Ref(head));
         }
-        let (tag, commit) = try_join(self.find_head(RefKind::Tag, name), self.by_prefix(revision)).await?;
-        match (tag, commit) {
-            (Some(head), _) => Ok(Base::Ref(head)),
-            (None, Some(resolved)) => Ok(Base::Commit(resolved)),
-            (None, None) => Err(self.unknown(revision, self.near_misses(name).await)),
+        if let Some(head) = tag? {
+            return Ok(Base::Ref(head));
+        }
+        match commit? {
+            Some(resolved) => Ok(Base::Commit(resolved)),
+            None => Err(self.unknown(revision, self.near_misses(name).await)),
         }
     }
 
