@@ -1,13 +1,14 @@
 //! `scripts/read-repo.py`, which knows `docs/format.md` and none of our code, restores what the format's code stored, and
-//! refuses what is damaged. Needs `ATFS_PYTHON`: a Python with the packages blake3 and zstandard.
-//!
-//! ```text
-//! ATFS_PYTHON=/path/to/python cargo test --test format_reader -- --ignored
-//! ```
+//! refuses what is damaged.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod format_support;
+// Not the whole of `support`: servers are not needed here.
+#[path = "support/python.rs"]
+mod python;
+#[path = "support/required.rs"]
+mod required;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -17,14 +18,17 @@ use atfs::types::RefKind;
 use format_support::repository::{Builder, Tree, sample_tree, scan};
 
 struct Repo {
+    python: &'static Path,
     scratch: tempfile::TempDir,
     first: StoredCommit,
     second: StoredCommit,
     tree: Tree,
 }
 
-/// A repository with two commits, a branch that has moved, tags, a deleted branch and wild records.
-fn repository() -> Repo {
+/// A repository with two commits, a branch that has moved, tags, a deleted branch and wild records; `None` where there is
+/// no Python to read it with.
+fn repository() -> Option<Repo> {
+    let python = python::python()?;
     let scratch = tempfile::tempdir().unwrap();
     let mut builder = Builder::new(&scratch.path().join("repo"));
     let mut tree = sample_tree();
@@ -46,27 +50,18 @@ fn repository() -> Repo {
     builder.put(&format!("{main}/000000000005.json"), b"a wild number");
     builder.put(&format!("{main}/999999999999.json"), b"number 0");
     builder.put(&format!("{main}/0000.json"), b"not a number");
-    Repo { scratch, first, second, tree }
+    Some(Repo { python, scratch, first, second, tree })
 }
 
 impl Repo {
     fn restore(&self, revision: &str) -> (Output, Tree) {
-        let python =
-            std::env::var_os("ATFS_PYTHON").expect("ATFS_PYTHON names a Python with blake3 and zstandard");
         let out = self.scratch.path().join("out");
         if out.exists() {
             let status = Command::new("chmod").args(["-R", "u+rwx"]).arg(&out).status().unwrap();
             assert!(status.success());
             std::fs::remove_dir_all(&out).unwrap();
         }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/read-repo.py");
-        let output = Command::new(python)
-            .arg(script)
-            .arg(self.scratch.path().join("repo"))
-            .arg(revision)
-            .arg(&out)
-            .output()
-            .unwrap();
+        let output = python::read_repo(self.python, &self.scratch.path().join("repo"), revision, &out);
         let tree = if out.exists() { scan(&out) } else { Tree::new() };
         (output, tree)
     }
@@ -99,9 +94,8 @@ fn assert_same(found: &Tree, expected: &Tree) {
 }
 
 #[test]
-#[ignore = "needs ATFS_PYTHON"]
 fn every_revision_is_restored_as_it_was() {
-    let repo = repository();
+    let Some(repo) = repository() else { return };
     let first = sample_tree();
     let id = repo.first.commit.id();
     for (revision, expected) in [
@@ -129,9 +123,8 @@ fn every_revision_is_restored_as_it_was() {
 
 /// One flipped bit, or a missing object: what is restored is right, and what is not is named.
 #[test]
-#[ignore = "needs ATFS_PYTHON"]
 fn damage_never_gives_wrong_bytes() {
-    let repo = repository();
+    let Some(repo) = repository() else { return };
     let mut random = format_support::SplitMix64(6);
     // The packs several times: there is much to hit.
     let packs = repo.objects().into_iter().take(4).cycle().take(16);

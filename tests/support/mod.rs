@@ -3,4 +3,6 @@
 
 pub mod canned;
 pub mod model;
+pub mod python;
+pub mod required;
 pub mod servers;

@@ -1,8 +1,7 @@
 //! Real S3 servers, started by `scripts/servers/*`.
 //!
 //! A server ends when this process ends, however it does: the script that runs it waits for the end of its standard input,
-//! whose other end only this process holds. Where a server cannot be installed, tests that want it say `SKIPPED` and pass;
-//! `ATFS_REQUIRE_SERVERS=1` (set in CI) makes that a failure.
+//! whose other end only this process holds. Where a server cannot be installed, see `required`.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -13,6 +12,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use atfs::store::{AccessKeys, S3Options, S3Store};
+
+use super::required::or_skip;
 
 /// What exit status 3 of a script means.
 const CANNOT_INSTALL: &str = "cannot install the server";
@@ -43,18 +44,7 @@ pub fn radosgw() -> Option<&'static Server> {
 }
 
 fn start_or_skip(name: &'static str) -> Option<Server> {
-    match Server::start(name) {
-        Ok(server) => Some(server),
-        Err(reason) if std::env::var_os("ATFS_REQUIRE_SERVERS").is_some_and(|value| value == "1") => {
-            panic!("{name} is required and cannot be had: {reason}")
-        }
-        Err(reason) => {
-            // Past the capturing of test output, so that it is seen.
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "SKIPPED: tests on {name}: {reason}");
-            None
-        }
-    }
+    or_skip(name, Server::start(name))
 }
 
 impl Server {
