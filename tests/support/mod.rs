@@ -3,6 +3,7 @@
 
 pub mod canned;
 pub mod model;
+pub mod proxy;
 pub mod python;
 pub mod required;
 pub mod servers;
