@@ -126,8 +126,8 @@ fn every_revision_is_restored_as_it_was() {
 fn damage_never_gives_wrong_bytes() {
     let Some(repo) = repository() else { return };
     let mut random = format_support::SplitMix64(6);
-    // The packs several times: there is much to hit.
-    let packs = repo.objects().into_iter().take(4).cycle().take(16);
+    // The packs three times: there is much to hit.
+    let packs = repo.objects().into_iter().take(4).cycle().take(8);
     for path in packs.chain(repo.objects()) {
         let good = std::fs::read(&path).unwrap();
         let mut bad = good.clone();
