@@ -42,6 +42,7 @@ mod refs;
 mod rm;
 mod show;
 mod stat;
+mod stats;
 mod tag;
 mod text;
 mod umount;
@@ -85,6 +86,7 @@ enum Command {
     Rm(rm::Args),
     Show(show::Args),
     Stat(stat::Args),
+    Stats(stats::Args),
     Tag(tag::Args),
     #[command(visible_alias = "unmount")]
     Umount(umount::Args),
@@ -139,6 +141,7 @@ fn run(command: Command, app: &App) -> Result<(), CliError> {
         Command::Diff(args) => app.block_on(diff::run(&args, app)),
         Command::Show(args) => app.block_on(show::run(&args, app)),
         Command::Stat(args) => app.block_on(stat::run(&args, app)),
+        Command::Stats(args) => app.block_on(stats::run(&args, app)),
         Command::Tag(args) => app.block_on(tag::run(&args, app)),
         Command::Umount(args) => umount::run(&args, app),
     }

@@ -195,6 +195,14 @@ fn a_mount_is_made_listed_and_taken_away() {
     let mounts: serde_json::Value = serde_json::from_str(&mounts).unwrap();
     let ours = mounts.as_array().unwrap().iter().find(|mount| mount["mount_point"] == "DIR/mnt").unwrap();
     assert_eq!((&ours["revision"], &ours["health"]), (&"main".into(), &"served".into()));
+    assert_eq!(ours["profile"], "smallfiles");
+    let stats = machine.ok(&["stats", "DIR/mnt"]);
+    let lookups = stats.lines().next().unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!((lookups[0], lookups[2..].join(" ").as_str()), ("lookups", "names looked up"), "{stats}");
+    let json: serde_json::Value = serde_json::from_str(&machine.ok(&["stats", "DIR/mnt", "--json"])).unwrap();
+    assert!(json["lookups"].as_u64().unwrap() >= 1 && json["errors"] == 0, "{json}");
+    let err = machine.fails(1, &["stats", "DIR"]);
+    assert!(err.ends_with("is on DIR\nhint: `atfs mounts` lists all\n"), "{err}");
     let err = machine.fails(1, &["mount", "DIR/r@main", "DIR/mnt"]);
     assert!(err.ends_with("is already mounted on DIR/mnt\nhint: `atfs umount DIR/mnt` first\n"), "{err}");
     machine.ok(&["umount", "DIR/mnt"]);
