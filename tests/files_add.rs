@@ -95,7 +95,7 @@ async fn a_tree_is_kept_as_it_is() {
     assert_eq!((summary.files, summary.directories, summary.symlinks), (8, 4, 2));
     assert_eq!((summary.skipped_fifos, summary.skipped_sockets, summary.skipped_devices), (1, 1, 0));
     // 8 files, 4 directories (tree, a, b, empty), 2 links, and the directory above that did not exist.
-    assert_eq!(added.edits.len(), 8 + 4 + 2 + 1);
+    assert_eq!(added.edits.iter().count(), 8 + 4 + 2 + 1);
     // All of this fits into one data pack and one meta pack.
     let put = |folder: &str| {
         let calls = world.store.calls();

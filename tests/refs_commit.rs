@@ -166,7 +166,7 @@ async fn packs_are_looked_at_again_when_a_collector_began() {
     let hints = EntryHints { content: Some(location), xattrs: None };
     let entry = atfs::format::Entry { body, ..placed("x").entry };
     let mut edits = edits(&[]);
-    edits.put(key("big"), Placed { entry, hints });
+    edits.put(key("big"), Placed { entry, hints }).unwrap();
     let new = NewCommit::new("test", "refers to a pack");
     let raise = async |epoch| world.put(&layout::record(layout::GC_EPOCH_PREFIX, epoch), "{}").await;
 

@@ -26,7 +26,7 @@ const PROBE_PIECES: usize = 4;
 const PROBE_LEVEL: i32 = 1;
 
 /// What a blob is; part of the pack's index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BlobKind {
     /// A chunk of file content.
     Chunk,

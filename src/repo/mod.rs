@@ -27,7 +27,7 @@ mod snapshot;
 mod tree;
 
 pub use content::{Beside, SMALL_CONTENT_BYTES};
-pub use edits::{Edits, Placed};
+pub use edits::{Edits, Finder, Placed};
 pub use error::RepoError;
 pub use init::InitOptions;
 pub use repository::{Repository, Services};

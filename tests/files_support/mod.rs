@@ -101,7 +101,7 @@ impl World {
 /// What the edits put at `to`.
 pub(crate) fn item(added: &Added, to: &str) -> LeafItem {
     let key = atfs::format::TreeKey::of(&path(to)).unwrap();
-    let placed = added.edits.get(&key).flatten().unwrap_or_else(|| panic!("{to} was added")).clone();
+    let placed = added.edits.get(&key).flatten().unwrap_or_else(|| panic!("{to} was added"));
     LeafItem { key, entry: placed.entry, hints: placed.hints }
 }
 

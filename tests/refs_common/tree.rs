@@ -36,7 +36,7 @@ pub fn edits(changes: &[(&str, Option<&str>)]) -> Edits {
     let mut edits = Edits::new();
     for (path, text) in changes {
         match text {
-            Some(text) => edits.put(key(path), placed(text)),
+            Some(text) => edits.put(key(path), placed(text)).unwrap(),
             None => edits.remove(key(path)),
         }
     }

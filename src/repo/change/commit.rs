@@ -179,7 +179,7 @@ impl Change {
         while let Some(difference) = differences.next().await? {
             let key = difference.key().clone();
             let (before, after) = (difference.before.map(Placed::from), difference.after.map(Placed::from));
-            judge.theirs(&key, before.as_ref(), after.as_ref());
+            judge.theirs(&key, before.as_ref(), after.as_ref())?;
         }
         let judged = judge.finish();
         if judged.conflicts.is_empty() {

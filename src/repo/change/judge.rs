@@ -12,7 +12,8 @@
 use std::collections::BTreeSet;
 
 use crate::format::TreeKey;
-use crate::repo::{Edits, Placed};
+use crate::repo::edits::Finder;
+use crate::repo::{Edits, Placed, RepoError};
 use crate::types::RepoPath;
 
 use super::merge_entry::{Merged, merge};
@@ -29,7 +30,9 @@ pub(super) struct Judged {
 /// Takes the other side's differences one by one.
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
-    ours: &'a Edits,
+    ours: Finder<'a>,
+    /// For the directories of what is looked up in `ours`.
+    above: Finder<'a>,
     judged: Judged,
     /// Directories in which we write.
     parents: BTreeSet<TreeKey>,
@@ -40,26 +43,35 @@ pub(super) struct Judge<'a> {
 impl<'a> Judge<'a> {
     pub(super) fn new(ours: &'a Edits) -> Self {
         let written = ours.iter().filter(|(_, edit)| edit.is_some());
-        let parents = written.filter_map(|(key, _)| parent(key)).collect();
+        let parents = written.filter_map(|(key, _)| parent(&key)).collect();
         let judged = Judged { edits: ours.clone(), conflicts: BTreeSet::new() };
-        Self { ours, judged, parents, gone: BTreeSet::new() }
+        Self { ours: ours.finder(), above: ours.finder(), judged, parents, gone: BTreeSet::new() }
     }
 
     /// The other side changed `key` from `before` to `after` (none: it did not or does not exist).
-    pub(super) fn theirs(&mut self, key: &TreeKey, before: Option<&Placed>, after: Option<&Placed>) {
+    ///
+    /// # Errors
+    /// [`RepoError::Unstorable`] for a merged entry that breaks a rule: never, since neither side does.
+    pub(super) fn theirs(
+        &mut self,
+        key: &TreeKey,
+        before: Option<&Placed>,
+        after: Option<&Placed>,
+    ) -> Result<(), RepoError> {
         if let Some(ours) = self.ours.get(key) {
             match merge(before.map(|placed| &placed.entry), ours, after) {
                 Merged::Theirs => {
                     self.judged.edits.forget(key);
                 }
                 Merged::Write(merged) => {
-                    self.judged.edits.put(key.clone(), *merged);
+                    self.judged.edits.put(key.clone(), *merged).map_err(RepoError::Unstorable)?;
                 }
                 Merged::Remove => {}
                 Merged::Conflict => self.conflict(key),
             }
         } else if after.is_some() {
-            let parent_edit = parent(key).and_then(|parent| self.ours.get(&parent));
+            let parent = parent(key);
+            let parent_edit = parent.as_ref().and_then(|parent| self.above.get(parent));
             if parent_edit.is_some_and(|edit| !is_directory(edit)) {
                 self.conflict(key);
             }
@@ -67,6 +79,7 @@ impl<'a> Judge<'a> {
         if !is_directory(after) && self.parents.contains(key) {
             self.gone.insert(key.clone());
         }
+        Ok(())
     }
 
     /// When all differences were told.
@@ -77,7 +90,7 @@ impl<'a> Judge<'a> {
             .iter()
             .filter(|(_, edit)| edit.is_some())
             .filter(|(key, _)| parent(key).is_some_and(|parent| self.gone.contains(&parent)))
-            .map(|(key, _)| key.clone())
+            .map(|(key, _)| key)
             .collect();
         for key in &lost {
             self.conflict(key);
@@ -137,7 +150,7 @@ mod tests {
         let mut edits = Edits::new();
         for (path, state) in ours {
             match placed(*state) {
-                Some(placed) => edits.put(key(path), placed),
+                Some(placed) => edits.put(key(path), placed).expect("valid"),
                 None => edits.remove(key(path)),
             }
         }
@@ -145,7 +158,9 @@ mod tests {
         let run = |theirs: &mut dyn Iterator<Item = &(&str, State<'_>, State<'_>)>| {
             let mut judge = Judge::new(&ours);
             for (path, before, after) in theirs {
-                judge.theirs(&key(path), placed(*before).as_ref(), placed(*after).as_ref());
+                judge
+                    .theirs(&key(path), placed(*before).as_ref(), placed(*after).as_ref())
+                    .expect("valid entries");
             }
             let judged = judge.finish();
             let mut edits: Vec<String> =

@@ -26,9 +26,8 @@ pub(super) async fn build(base: &Snapshot, edits: &Edits) -> Result<Built, RepoE
     let repository = base.repository();
     // A tree is small beside the content that came before it, whose upload was shown.
     let mut writer = PackWriter::new(repository, Arc::new(NoProgress));
-    let edits = edits.iter().map(|(key, edit)| (key.clone(), edit.cloned()));
     let seed = repository.format().cut_seed;
-    let BuiltTree { root, totals, place } = edit(Some(base.tree()), seed, edits, &mut writer).await?;
+    let BuiltTree { root, totals, place } = edit(Some(base.tree()), seed, edits.iter(), &mut writer).await?;
     let packs = writer.finish().await?.into_iter().map(|pack| pack.id).collect();
     Ok(Built { tree: root, totals, place, packs })
 }

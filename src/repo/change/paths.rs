@@ -65,14 +65,19 @@ pub async fn rename(snapshot: &Snapshot, from: &RepoPath, to: &RepoPath) -> Resu
             let rest = key.to_path().ok().and_then(|path| path.strip_prefix(from));
             let new_path = to.join_path(&rest.unwrap_or_default())?;
             edits.remove(key);
-            edits.put(TreeKey::of(&new_path).ok_or_else(|| bad(to, "is the root of the tree"))?, placed);
+            let key = TreeKey::of(&new_path).ok_or_else(|| bad(to, "is the root of the tree"))?;
+            put(&mut edits, &new_path, key, placed)?;
             Ok(())
         })
         .await?;
     }
     edits.remove(old_key);
-    edits.put(new_key, placed);
+    put(&mut edits, to, new_key, placed)?;
     Ok(edits)
+}
+
+fn put(edits: &mut Edits, path: &RepoPath, key: TreeKey, placed: Placed) -> Result<(), RepoError> {
+    edits.put(key, placed).map_err(|error| bad(path, &error.to_string()))
 }
 
 async fn existing(snapshot: &Snapshot, path: &RepoPath) -> Result<(TreeKey, Placed), RepoError> {

@@ -20,10 +20,11 @@ const AT_ONCE: usize = 16;
 /// [`RepoError::BadPath`] naming the directory; as [`Snapshot::get`].
 pub(super) async fn check(base: &Snapshot, edits: &Edits) -> Result<(), RepoError> {
     let mut unknown: BTreeSet<RepoPath> = BTreeSet::new();
+    let mut finder = edits.finder();
     for (key, placed) in edits.iter() {
         let parent = key.to_path().ok().and_then(|path| path.parent());
         let Some(parent) = parent.filter(|parent| placed.is_some() && !parent.is_root()) else { continue };
-        match TreeKey::of(&parent).and_then(|key| edits.get(&key)) {
+        match TreeKey::of(&parent).as_ref().and_then(|key| finder.get(key)) {
             Some(Some(placed)) if placed.is_directory() => {}
             Some(_) => return Err(bad(parent)),
             None => {

@@ -4,23 +4,65 @@
 //! that is waited for. What the node's index remembers is a candidate, not known: a collector may have taken its
 //! pack since; whoever uses it asks for the pack first (`sink`).
 //!
-//! Memory: about 150 bytes per blob met, so some 150 MB for a million files of one chunk each, or for a terabyte.
+//! Memory: about 75 bytes per blob met, so some 75 MB for a million files of one chunk each, or for a terabyte. A sorted map,
+//! because a hash table would take as much again while it grows; and packs are kept once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::format::{BlobKind, Content, EntryBody, LeafItem, ManifestNode};
 use crate::meta::Index;
 use crate::repo::blobs::{Blobs, Wanted};
 use crate::repo::{RepoError, Repository};
-use crate::types::{ChunkId, Location, ManifestId, RepoUuid};
+use crate::types::{ChunkId, Location, ManifestId, PackId, RepoUuid};
 
 /// Manifest nodes of the base that are fetched at once: some 8 * 20 KiB.
 const NODES_AT_ONCE: usize = 8;
 
 /// Where blobs lie, as far as that is known.
 #[derive(Debug, Default)]
-struct Places(HashMap<(BlobKind, [u8; 32]), Option<Location>>);
+struct Places {
+    blobs: BTreeMap<(BlobKind, [u8; 32]), Place>,
+    packs: Vec<PackId>,
+    /// Which of `packs` one is.
+    numbers: HashMap<PackId, u32>,
+}
+
+/// An optional location.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    offset: u64,
+    len: u32,
+    /// Which of the packs; [`Place::NOWHERE`] for none.
+    pack: u32,
+}
+
+impl Place {
+    const NOWHERE: u32 = u32::MAX;
+}
+
+impl Places {
+    fn get(&self, kind: BlobKind, hash: &[u8; 32]) -> Option<Option<Location>> {
+        let Place { offset, len, pack } = *self.blobs.get(&(kind, *hash))?;
+        Some(self.packs.get(pack as usize).map(|pack| Location { pack: *pack, offset, len }))
+    }
+
+    fn insert(&mut self, kind: BlobKind, hash: [u8; 32], place: Option<Location>) {
+        let place = match place {
+            Some(Location { pack, offset, len }) => Place { offset, len, pack: self.number(pack) },
+            None => Place { offset: 0, len: 0, pack: Place::NOWHERE },
+        };
+        self.blobs.insert((kind, hash), place);
+    }
+
+    fn number(&mut self, pack: PackId) -> u32 {
+        let packs = &mut self.packs;
+        *self.numbers.entry(pack).or_insert_with(|| {
+            packs.push(pack);
+            packs.len() as u32 - 1
+        })
+    }
+}
 
 /// The blobs met so far in one run. Shared by its threads.
 #[derive(Debug)]
@@ -64,12 +106,12 @@ impl Known {
 
     /// Where a blob of the base or of this run lies; `None` when it is neither.
     pub(in crate::repo) fn blob(&self, kind: BlobKind, hash: &[u8; 32]) -> Option<Option<Location>> {
-        self.places().0.get(&(kind, *hash)).copied()
+        self.places().get(kind, hash)
     }
 
     /// Notes a blob that the base refers to, or that this run has put into a pack.
     pub(in crate::repo) fn note(&self, kind: BlobKind, hash: [u8; 32], place: Option<Location>) {
-        self.places().0.insert((kind, hash), place);
+        self.places().insert(kind, hash, place);
     }
 
     /// Forgets a candidate whose pack is gone.

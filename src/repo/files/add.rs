@@ -4,8 +4,8 @@
 //! they are given out everything that they refer to is durable. What is at other paths of the tree is left alone; a directory
 //! of the tree is never replaced by something else, because that would need everything in it removed.
 //!
-//! Memory: see `walk` and `content::writer` for what is under way; the edits themselves take some 400 bytes per
-//! path, and the table of known blobs 150 per file, so a million files take about 600 MB.
+//! Memory: see `walk` and `content::writer` for what is under way. Beyond that a file costs what its edit does (see
+//! `Edits`), and one with a chunk what `content::known` keeps of it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -221,15 +221,13 @@ impl Adding {
         let (xattrs, xattrs_place) = sink.put_xattrs(xattrs).await?;
         let entry = Entry { mode, uid, gid, mtime, xattrs, body };
         let item = LeafItem { key, entry, hints: EntryHints { content, xattrs: xattrs_place } };
-        item.check().map_err(RepoError::Unstorable)?;
         if let Some(Some(other)) = self.edits.get(&item.key)
             && !(other.is_directory() && item.entry.kind() == EntryKind::Directory)
         {
             let path = item.key.to_path().map_err(RepoError::Unstorable)?;
             return Err(bad(&path, "would be written twice"));
         }
-        self.edits.put(item.key.clone(), item.into());
-        Ok(())
+        self.edits.put(item.key.clone(), item.into()).map_err(RepoError::Unstorable)
     }
 }
 
@@ -250,7 +248,7 @@ async fn make_parents(base: &Snapshot, items: &[AddItem], edits: &mut Edits) -> 
             match is_directory {
                 Some(true) => {}
                 Some(false) => return Err(bad(&path, "is not a directory")),
-                None => edits.put(key, new_directory(base)),
+                None => edits.put(key, new_directory(base)).map_err(RepoError::Unstorable)?,
             }
         }
     }

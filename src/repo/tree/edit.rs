@@ -20,12 +20,13 @@ use std::sync::Arc;
 use crate::format::{ChildItem, LeafItem, TreeKey, TreeNode};
 use crate::repo::RepoError;
 use crate::repo::content::PackWriter;
+use crate::repo::edits::Edit;
 use crate::types::NodeId;
 
 use super::Tree;
 use super::level::Level;
 use super::nodes::{BuiltTree, Nodes, Placed};
-use super::upcoming::{Edit, Upcoming};
+use super::upcoming::Upcoming;
 
 /// Touched nodes that are fetched side by side, some 7 MiB decoded: less than half of what memory keeps.
 const FETCH_AHEAD: usize = 64;

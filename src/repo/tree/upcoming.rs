@@ -3,13 +3,10 @@
 use std::collections::VecDeque;
 
 use crate::format::{ChildItem, TreeKey};
-use crate::repo::Placed;
+use crate::repo::edits::Edit;
 
 /// How many edits are looked at ahead of the one being made.
 const AHEAD: usize = 4096;
-
-/// One edit: what is at the key afterwards, or none.
-pub(super) type Edit = (TreeKey, Option<Placed>);
 
 /// The edits that are still to be made.
 pub(super) struct Upcoming<I> {
