@@ -7,13 +7,15 @@ mod files_support;
 use std::fs;
 use std::sync::Arc;
 
-use atfs::format::{ChunkerParameters, PackIndex, PackKind, RepositoryFormat};
+use atfs::format::{ChunkerParameters, Content, EntryBody, PackIndex, PackKind, RepositoryFormat};
 use atfs::meta::{Index, IndexOptions};
+use atfs::repo::change::{Change, Committed, Directories, NewCommit, Referenced, remove};
+use atfs::repo::files::Added;
 use atfs::repo::{InitOptions, RepoError, Repository, layout};
 use atfs::store::fault::{Fault, FaultRule, FaultStore};
 use atfs::store::{ListRequest, MemoryStore, Operation, RecordStore, Store, list_all};
 use atfs::types::{RepoUuid, Timestamp};
-use files_support::{World, item, main_branch, noise, world_on, world_with};
+use files_support::{World, item, main_branch, noise, path, world_on, world_with};
 use tempfile::tempdir;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,20 +62,25 @@ async fn what_the_index_remembers_is_used_only_while_its_pack_is_there() {
 /// A repository whose chunks are so short that a file of a few MiB has a manifest of two levels.
 async fn of_short_chunks() -> World {
     let store = Arc::new(RecordStore::new(Arc::new(MemoryStore::new())));
-    let format = RepositoryFormat {
-        uuid: RepoUuid::from_random([9; 16]),
-        created: Timestamp::from_micros(0),
-        default_branch: main_branch(),
-        chunker: ChunkerParameters { min: 1024, average: 2048, max: 4096 },
-        cut_seed: [3; 32],
-    };
-    store.put(&layout::format(), format.encode().into()).await.unwrap();
+    cut_by(&*store, ChunkerParameters { min: 1024, average: 2048, max: 4096 }).await;
     // A making that stopped half way is finished with the format that it finds.
     let repository =
         Repository::init(store.clone(), files_support::services(1, None), InitOptions::default())
             .await
             .unwrap();
     World { store, repository }
+}
+
+/// Whoever opens the repository from now on cuts files by these parameters.
+async fn cut_by(store: &dyn Store, chunker: ChunkerParameters) {
+    let format = RepositoryFormat {
+        uuid: RepoUuid::from_random([9; 16]),
+        created: Timestamp::from_micros(0),
+        default_branch: main_branch(),
+        chunker,
+        cut_seed: [3; 32],
+    };
+    store.put(&layout::format(), format.encode().into()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,4 +137,65 @@ async fn every_pack_has_its_index_and_holds_blobs_in_key_order() {
         (0..60).map(|n| item(&added, &format!("{n:02}")).hints.content.unwrap().offset).collect();
     assert!(places.is_sorted());
     assert_eq!(places, pack.entries.iter().map(|entry| entry.offset).collect::<Vec<_>>());
+}
+
+/// Two writers of one repository who cut long files differently, as programs of two makers may.
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_bytes_are_no_conflict_however_they_are_cut() {
+    let world = of_short_chunks().await;
+    cut_by(&*world.store, ChunkerParameters { min: 2048, average: 8192, max: 65_536 }).await;
+    let other = world.another().await;
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("f");
+    let (v1, v2) = (noise(5, 3 << 20), noise(6, 20 << 20));
+    let manifest = |added: &Added| match item(added, "f").entry.body {
+        EntryBody::File { content: Content::Manifest(id), .. } => id,
+        other => panic!("{other:?}"),
+    };
+    let commit = async |change: Change, added: &Added| {
+        change.commit(&added.edits, &added.referenced, &NewCommit::new("add", "")).await
+    };
+    let nothing_left =
+        |result: Result<Committed, RepoError>| matches!(result, Err(RepoError::NothingToCommit { .. }));
+    let conflicts = |result: Result<Committed, RepoError>| matches!(result, Err(RepoError::Conflict { .. }));
+
+    fs::write(&file, &v1).unwrap();
+    let (first, _) = world.commit(dir.path(), "").await;
+
+    // Changed to the same on both sides.
+    let slow = other.change().await;
+    fs::write(&file, &v2).unwrap();
+    world.commit(dir.path(), "").await;
+    let theirs = world.add(dir.path(), "").await;
+    let ours = other.add(dir.path(), "").await;
+    assert_ne!(manifest(&theirs), manifest(&ours), "cut alike, so this shows nothing");
+    assert!(nothing_left(commit(slow.clone(), &ours).await));
+    assert!(world.content(&item(&theirs, "f")).await == v2);
+
+    // One byte differs, the last.
+    let mut almost = v2.clone();
+    *almost.last_mut().unwrap() ^= 1;
+    fs::write(&file, &almost).unwrap();
+    assert!(conflicts(commit(slow.clone(), &other.add(dir.path(), "").await).await));
+    // Other sizes are not even looked at.
+    fs::write(&file, &v2[..v2.len() - 1]).unwrap();
+    let ours = other.add(dir.path(), "").await;
+    other.store.reset();
+    assert!(conflicts(commit(slow.clone(), &ours).await));
+    assert!(!other.store.calls().iter().any(|call| call.key.starts_with("data/")));
+
+    // Left as it was, but cut anew: that is no change of content, so theirs holds.
+    fs::write(&file, &v1).unwrap();
+    let anew = other.add(dir.path(), "").await;
+    assert_ne!(manifest(&first), manifest(&anew));
+    commit(slow.clone(), &anew).await.unwrap();
+    assert!(world.content(&item(&theirs, "f")).await == v2);
+    // Nor does it keep the file from being removed by them.
+    let slow = other.change().await;
+    let removed = remove(&slow.snapshot(), &[path("f")], Directories::Refuse).await.unwrap();
+    let referenced = Referenced::default();
+    world.change().await.commit(&removed, &referenced, &NewCommit::new("rm", "")).await.unwrap();
+    fs::write(&file, &v2).unwrap();
+    let anew = other.add(dir.path(), "").await;
+    assert!(nothing_left(commit(slow, &anew).await));
 }

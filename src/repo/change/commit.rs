@@ -19,6 +19,7 @@ use crate::repo::{Edits, Placed, RepoError, Repository, Snapshot};
 use crate::types::{CommitId, Nonce, RefKind, RefName};
 
 use super::Referenced;
+use super::align::align;
 use super::judge::Judge;
 use super::on_tree::build;
 use super::whole;
@@ -178,7 +179,11 @@ impl Change {
         let mut differences = self.snapshot().differences(&self.snapshot_of(head)).await?;
         while let Some(difference) = differences.next().await? {
             let key = difference.key().clone();
-            let (before, after) = (difference.before.map(Placed::from), difference.after.map(Placed::from));
+            let mut before = difference.before.map(Placed::from);
+            let mut after = difference.after.map(Placed::from);
+            if let Some(ours) = judge.contradicted(&key, before.as_ref(), after.as_ref()) {
+                align(&self.repository, &key, &mut before, ours, &mut after).await?;
+            }
             judge.theirs(&key, before.as_ref(), after.as_ref())?;
         }
         let judged = judge.finish();

@@ -48,6 +48,18 @@ impl<'a> Judge<'a> {
         Self { ours: ours.finder(), above: ours.finder(), judged, parents, gone: BTreeSet::new() }
     }
 
+    /// Our edit of `key`, when it contradicts the other side's.
+    pub(super) fn contradicted(
+        &mut self,
+        key: &TreeKey,
+        before: Option<&Placed>,
+        after: Option<&Placed>,
+    ) -> Option<Option<&Placed>> {
+        let ours = self.ours.get(key)?;
+        let merged = merge(before.map(|placed| &placed.entry), ours, after);
+        (merged == Merged::Conflict).then_some(ours)
+    }
+
     /// The other side changed `key` from `before` to `after` (none: it did not or does not exist).
     ///
     /// # Errors

@@ -5,10 +5,12 @@
 //!
 //! - `commit`: [`Change`], the loop from edits to a moved branch.
 //! - `judge`, `merge_entry`: which edits survive what others did, and which contradict it.
+//! - `align`: long files that are equal although their ids are not.
 //! - `recheck`: what happens when a collector began meanwhile.
 //! - `whole`: no entry without its directory.
 //! - `paths`: edits that remove and rename.
 
+mod align;
 mod commit;
 mod judge;
 mod merge_entry;

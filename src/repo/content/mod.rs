@@ -4,12 +4,14 @@
 //!   packs to the store. - `manifest`: the list of a long file's chunks, as it is written.
 //! - `writer`: files in, on all cores, in order; entries out.
 //! - `read`: bytes of a file, every chunk verified. - `small`: files of one chunk, and what lies beside them.
+//! - `same`: whether two long files have the same bytes.
 
 mod chunker;
 mod known;
 mod manifest;
 mod packer;
 mod read;
+mod same;
 mod sink;
 mod small;
 mod writer;
@@ -17,6 +19,7 @@ mod writer;
 pub(super) use known::Known;
 pub(super) use packer::PackWriter;
 pub(super) use read::{pieces, read, read_short};
+pub(super) use same::same_bytes;
 pub(super) use sink::{Sink, Stored};
 pub use small::{Beside, SMALL_CONTENT_BYTES};
 pub(super) use small::{beside, checked, small};

@@ -23,9 +23,9 @@ const BATCH: usize = 8;
 
 /// A chunk and where in the file it begins.
 #[derive(Debug, Clone, Copy)]
-struct Placed {
-    offset: u64,
-    item: ChunkItem,
+pub(super) struct PlacedChunk {
+    pub(super) offset: u64,
+    pub(super) item: ChunkItem,
 }
 
 /// Exactly `len` bytes from `offset`, or fewer at the end of the file.
@@ -59,7 +59,7 @@ pub(in crate::repo) async fn read(
             Ok(checked(blobs, item, &content)?.slice(range.start as usize..range.end as usize))
         }
         Content::Chunk(id) => {
-            let whole = Placed { offset: 0, item: ChunkItem { id: *id, len: *size as u32, hint } };
+            let whole = PlacedChunk { offset: 0, item: ChunkItem { id: *id, len: *size as u32, hint } };
             join(blobs, &[whole], range).await
         }
         Content::Manifest(id) => {
@@ -130,12 +130,12 @@ pub(in crate::repo) async fn read_short(
 }
 
 /// The bytes of `range` out of the chunks that cover it.
-async fn join(blobs: &Blobs, chunks: &[Placed], range: Range<u64>) -> Result<Bytes, RepoError> {
+async fn join(blobs: &Blobs, chunks: &[PlacedChunk], range: Range<u64>) -> Result<Bytes, RepoError> {
     let mut joined = BytesMut::new();
     for batch in chunks.chunks(BATCH) {
         let wanted: Vec<_> = batch.iter().map(|c| Wanted::new(c.item.id, c.item.hint)).collect();
         let raws: Vec<Arc<RawChunk>> = blobs.get_all(&wanted).await?;
-        for (Placed { offset, item }, raw) in batch.iter().zip(raws) {
+        for (PlacedChunk { offset, item }, raw) in batch.iter().zip(raws) {
             let RawChunk(bytes) = &*raw;
             if bytes.len() as u64 != u64::from(item.len) {
                 let rule = format!("{} has {} bytes where {} were announced", item.id, bytes.len(), item.len);
@@ -158,13 +158,13 @@ fn damaged_chunk(blobs: &Blobs, item: &ChunkItem, rule: String) -> RepoError {
 }
 
 /// The chunks that cover `range` of the content with this manifest.
-async fn chunks_of(
+pub(super) async fn chunks_of(
     blobs: &Blobs,
     id: ManifestId,
     hint: Option<Location>,
     size: u64,
     range: Range<u64>,
-) -> Result<Vec<Placed>, RepoError> {
+) -> Result<Vec<PlacedChunk>, RepoError> {
     let damaged = |id, hint, source| blobs.damaged::<ManifestNode>(id, hint, source);
     let root: Arc<ManifestNode> = blobs.get(id, hint).await?;
     let (_, bytes) = root.totals();
@@ -183,7 +183,7 @@ async fn chunks_of(
                     for item in items {
                         let end = offset + u64::from(item.len);
                         if end > range.start && offset < range.end {
-                            chunks.push(Placed { offset, item: *item });
+                            chunks.push(PlacedChunk { offset, item: *item });
                         }
                         offset = end;
                     }
