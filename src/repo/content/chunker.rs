@@ -70,6 +70,8 @@ impl<R: Read> Chunker<R> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The generator that `docs/format.md` states for its golden list.
@@ -137,5 +139,116 @@ mod tests {
             at += chunk.len();
         }
         assert!(chunks(&data[..0]).is_empty());
+    }
+
+    /// What `docs/format.md` says under "Where files are cut", word for word, but for the table of MD5 sums.
+    fn cut_as_documented(data: &[u8], ChunkerParameters { min, average, max }: ChunkerParameters) -> usize {
+        const MASK: [u64; 15] = [
+            0x0000_0190_0035_3000,
+            0x0000_5900_0353_0000,
+            0x0000_d900_0353_0000,
+            0x0000_d901_0353_0000,
+            0x0000_d903_0353_0000,
+            0x0000_d903_1353_0000,
+            0x0000_d90f_0353_0000,
+            0x0000_d903_0353_7000,
+            0x0000_d907_0353_7000,
+            0x0000_d907_0753_7000,
+            0x0000_d917_0753_7000,
+            0x0000_d917_4753_7000,
+            0x0000_d917_6753_7000,
+            0x0000_d937_6753_7000,
+            0x0000_d937_7753_7000,
+        ];
+        let (gear, _) = fastcdc::v2020::get_gear_with_seed(0);
+        let k = f64::from(average).log2().round() as usize;
+        let (strict, loose) = (MASK[k + 1 - 9], MASK[k - 1 - 9]);
+        let (min, average, max) = (min as usize, average as usize, max as usize);
+        let n = data.len();
+        if n <= min {
+            return n;
+        }
+        let n = n.min(max);
+        let center = average.min(n);
+        let mut h = 0_u64;
+        for i in min..n / 2 * 2 {
+            h = (h << 1).wrapping_add(gear[usize::from(data[i])]);
+            let mask = if i < center / 2 * 2 { strict } else { loose };
+            if h & mask == 0 {
+                return i;
+            }
+        }
+        n
+    }
+
+    /// Parameters that `format.json` may hold, those at the edges often.
+    fn parameters() -> impl Strategy<Value = ChunkerParameters> {
+        let near = |edge: u32| (edge.saturating_sub(8)..=edge + 8).boxed();
+        let length = || {
+            prop_oneof![
+                near(1024),
+                near(1448),
+                near(1 << 20),
+                near(4 << 20),
+                0..=8192_u32,
+                0..=(5 << 20) as u32,
+                any::<u32>(),
+            ]
+        };
+        (length(), length(), length()).prop_map(|(min, average, max)| ChunkerParameters { min, average, max })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, max_global_rejects: 1_000_000, ..Default::default() })]
+
+        /// What our check lets through, FastCDC takes (it asserts its bounds in builds like this one) and cuts as documented.
+        #[test]
+        fn what_format_json_may_say_is_what_fastcdc_takes(
+            chunker in parameters().prop_filter("refused", |chunker| chunker.check().is_ok()),
+            seed in any::<u64>(),
+            len in 0..(300_usize << 10),
+            zeros in any::<bool>(),
+        ) {
+            let data = if zeros { vec![0; len] } else { split_mix(seed, len) };
+            let (mut at, mut cutter) = (0, Chunker::new(&data[..], chunker));
+            while let Some(chunk) = cutter.next_chunk().expect("memory does not fail") {
+                prop_assert_eq!(chunk.len(), cut_as_documented(&data[at..], chunker), "at {}", at);
+                at += chunk.len();
+            }
+            prop_assert_eq!(at, len);
+        }
+    }
+
+    /// The crate's own bounds, and its choice of masks, at the ends of ours.
+    #[test]
+    fn the_bounds_lie_within_those_of_fastcdc() {
+        use fastcdc::v2020::{AVERAGE_MAX, AVERAGE_MIN, MAXIMUM_MAX, MAXIMUM_MIN, MINIMUM_MAX, MINIMUM_MIN};
+        let ok = |min, average, max| ChunkerParameters { min, average, max }.check().is_ok();
+        for (min, average, max) in [(1024, 1026, 1028), (1 << 20, (4 << 20) - 2, 4 << 20)] {
+            assert!(ok(min, average, max));
+            assert!((MINIMUM_MIN..=MINIMUM_MAX).contains(&(min as usize)));
+            assert!((AVERAGE_MIN..=AVERAGE_MAX).contains(&(average as usize)));
+            assert!((MAXIMUM_MIN..=MAXIMUM_MAX).contains(&(max as usize)));
+            let parameters = ChunkerParameters { min, average, max };
+            let data = split_mix(5, 9 << 20);
+            let mut cutter = Chunker::new(&data[..], parameters);
+            for _ in 0..3 {
+                assert!(cutter.next_chunk().expect("memory does not fail").is_some());
+            }
+        }
+        for (min, average, max) in [
+            (1022, 2048, 4096),
+            (1025, 2048, 4096),
+            (1024, 1024, 4096),
+            (1024, 2049, 4096),
+            (1024, 2048, 2048),
+            (1024, 2048, 4097),
+            ((1 << 20) + 2, 2 << 20, 4 << 20),
+            (1024, 2048, (4 << 20) + 2),
+            (0, 0, 0),
+            (u32::MAX, u32::MAX, u32::MAX),
+        ] {
+            assert!(!ok(min, average, max), "{min} {average} {max}");
+        }
     }
 }
