@@ -11,89 +11,64 @@ mod refs_common;
 mod sim_common;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use atfs::repo::change::{Change, NewCommit, Referenced};
-use atfs::repo::refs::{Log, Outcome, forget_settled, settle_attempts};
+use atfs::repo::refs::{Log, forget_settled, settle_attempts};
 use atfs::repo::{RepoError, Repository};
 use atfs::store::MemoryStore;
 use atfs::types::{RefKind, RefName, SeededRandom};
 use refs_common::tree::{contents_of, edits};
+use sim_common::ledger::{Ledger, Told};
 use sim_common::mistake::Mistake;
 use sim_common::{Process, Weather, pick, run, seeds};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Nothing,
-    Done,
-    NotDone,
-    Unknown,
-}
-
-/// By job; the writer's number comes first in a job's name.
-#[derive(Debug, Default)]
-struct Ledger(Mutex<BTreeMap<String, Told>>);
-
-impl Ledger {
-    fn set(&self, job: &str, told: Told) {
-        self.0.lock().unwrap().insert(job.to_owned(), told);
-    }
-}
 
 fn main_branch() -> RefName {
     RefName::new("main").unwrap()
 }
 
-async fn job(repository: &Repository, job: &str, ledger: &Ledger) -> Result<(), RepoError> {
-    ledger.set(job, Told::Nothing);
+async fn job(
+    repository: &Repository,
+    writer: u64,
+    job: &str,
+    ledger: &Ledger<String>,
+) -> Result<(), RepoError> {
+    ledger.set(writer, job.to_owned(), Told::Nothing);
     let made = async {
         let change = Change::begin(repository, &main_branch()).await?;
         let edits = edits(&[("all", Some("")), (&format!("all/{job}"), Some(job))]);
         change.commit(&edits, &Referenced::default(), &NewCommit::new("simulate", job)).await
     };
     let made = made.await;
-    ledger.set(
-        job,
-        match &made {
-            Ok(_) => Told::Done,
-            Err(RepoError::OutcomeUnknown { .. }) => Told::Unknown,
-            Err(_) => Told::NotDone,
-        },
-    );
+    ledger.set(writer, job.to_owned(), made.as_ref().map_or_else(Told::from, |_| Told::Done));
     made.map(drop)
 }
 
-async fn life(process: &Process, number: u64, jobs: u64, ledger: &Ledger) -> Result<(), RepoError> {
+async fn life(process: &Process, number: u64, jobs: u64, ledger: &Ledger<String>) -> Result<(), RepoError> {
     let repository = process.open().await?;
     settle(process, &repository, ledger).await?;
     for n in 0..jobs {
         let name = format!("{}-{number}-{n}", process.number);
-        let _ = job(&repository, &name, ledger).await;
+        let _ = job(&repository, process.number, &name, ledger).await;
     }
     Ok(())
 }
 
-async fn settle(process: &Process, repository: &Repository, ledger: &Ledger) -> Result<(), RepoError> {
+async fn settle(
+    process: &Process,
+    repository: &Repository,
+    ledger: &Ledger<String>,
+) -> Result<(), RepoError> {
     let settled = settle_attempts(repository).await?;
     let mut jobs = Vec::new();
     for (attempt, outcome) in &settled {
         let commit = repository.commit(attempt.commit.unwrap()).await?;
         jobs.push((commit.commit.message, *outcome));
     }
-    let own = format!("{}-", process.number);
-    for (job, told) in ledger.0.lock().unwrap().iter_mut() {
-        if job.starts_with(&own) && *told == Told::Nothing {
-            *told = Told::NotDone;
-        }
-    }
+    ledger.settle(process.number);
     for (job, outcome) in jobs {
-        let told = match outcome {
-            Outcome::Landed => Told::Done,
-            Outcome::Failed => Told::NotDone,
-            Outcome::Unknown => Told::Unknown,
-        };
-        ledger.set(&job, told);
+        ledger.set(process.number, job, outcome);
     }
     forget_settled(repository, &settled).await;
     Ok(())
@@ -105,7 +80,7 @@ fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<usize, String> {
         let memory = Arc::new(MemoryStore::new());
         let calm = Process::new(99, seed, &memory, &Weather::calm(), None);
         calm.init().await;
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::new());
         let weather = Weather::new(&random);
         let processes: Vec<Arc<Process>> = (0..2 + pick(&random, 15))
             .map(|number| Arc::new(Process::new(number, seed, &memory, &weather, mistake)))
@@ -135,7 +110,7 @@ fn simulate(seed: u64, mistake: Option<Mistake>) -> Result<usize, String> {
     })
 }
 
-async fn judge(repository: &Repository, ledger: &Ledger) -> Result<usize, String> {
+async fn judge(repository: &Repository, ledger: &Ledger<String>) -> Result<usize, String> {
     let verified = Log::of_ref(repository, RefKind::Branch, &main_branch()).verify().await;
     let verified = verified.map_err(|error| format!("the chain does not verify: {error}"))?;
     let head = repository.resolve(&"main".parse().unwrap()).await.unwrap();
@@ -146,7 +121,7 @@ async fn judge(repository: &Repository, ledger: &Ledger) -> Result<usize, String
     }
     let files = contents_of(repository, "main").await;
     let mut wrong = Vec::new();
-    for (job, told) in ledger.0.lock().unwrap().iter() {
+    for ((_, job), told) in ledger.entries().iter() {
         let times = commits.remove(job).unwrap_or(0);
         let there = files.contains_key(&format!("all/{job}"));
         if *told == Told::Nothing || times != usize::from(*told == Told::Done) || there != (times > 0) {

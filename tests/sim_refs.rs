@@ -12,36 +12,17 @@
 mod sim_common;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use atfs::format::{Commit, CommitPlace, Operation, RecordKind, StoredCommit, Totals};
-use atfs::repo::refs::{Appended, Draft, Log, Outcome, forget_settled, settle_attempts};
+use atfs::repo::refs::{Appended, Draft, Log, forget_settled, settle_attempts};
 use atfs::repo::{RepoError, Repository};
 use atfs::store::MemoryStore;
 use atfs::types::{CommitId, Location, NodeId, Nonce, PackId, RefKind, RefName, SeededRandom};
+use sim_common::ledger::{Ledger, Told};
 use sim_common::mistake::Mistake;
 use sim_common::{Process, Weather, pick, run, seeds};
-
-/// What a writer was told about one commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// The process was killed while it tried.
-    Nothing,
-    Done,
-    NotDone,
-    Unknown,
-}
-
-/// By writer and commit.
-#[derive(Debug, Default)]
-struct Ledger(Mutex<BTreeMap<CommitId, (u64, Told)>>);
-
-impl Ledger {
-    fn set(&self, id: CommitId, writer: u64, told: Told) {
-        self.0.lock().unwrap().insert(id, (writer, told));
-    }
-}
 
 fn main_log(repository: &Repository) -> Log {
     Log::of_ref(repository, RefKind::Branch, &RefName::new("main").unwrap())
@@ -65,7 +46,11 @@ fn commit(repository: &Repository, parent: CommitId) -> (CommitId, StoredCommit)
 }
 
 /// Tries until one commit is in the log, or the writer must give up on it.
-async fn one_commit(repository: &Repository, writer: u64, ledger: &Ledger) -> Result<(), RepoError> {
+async fn one_commit(
+    repository: &Repository,
+    writer: u64,
+    ledger: &Ledger<CommitId>,
+) -> Result<(), RepoError> {
     let log = main_log(repository);
     loop {
         let newest = log.newest().await?.link.unwrap();
@@ -81,19 +66,15 @@ async fn one_commit(repository: &Repository, writer: u64, ledger: &Ledger) -> Re
             settings_seq: rules.settings_seq,
             gc_epoch: rules.gc_epoch,
         };
-        ledger.set(id, writer, Told::Nothing);
+        ledger.set(writer, id, Told::Nothing);
         match log.append(Some(&newest), draft).await {
             Ok(Appended::Won(_)) => {
-                ledger.set(id, writer, Told::Done);
+                ledger.set(writer, id, Told::Done);
                 return Ok(());
             }
-            Ok(Appended::Lost) => ledger.set(id, writer, Told::NotDone),
-            Err(error @ RepoError::OutcomeUnknown { .. }) => {
-                ledger.set(id, writer, Told::Unknown);
-                return Err(error);
-            }
+            Ok(Appended::Lost) => ledger.set(writer, id, Told::NotDone),
             Err(error) => {
-                ledger.set(id, writer, Told::NotDone);
+                ledger.set(writer, id, &error);
                 return Err(error);
             }
         }
@@ -101,7 +82,7 @@ async fn one_commit(repository: &Repository, writer: u64, ledger: &Ledger) -> Re
 }
 
 /// What a writer does after each start: settle what an earlier life left, then commit.
-async fn life(process: &Process, commits: u64, ledger: &Ledger) -> Result<(), RepoError> {
+async fn life(process: &Process, commits: u64, ledger: &Ledger<CommitId>) -> Result<(), RepoError> {
     let repository = process.open().await?;
     settle(process, &repository, ledger).await?;
     for _ in 0..commits {
@@ -111,21 +92,15 @@ async fn life(process: &Process, commits: u64, ledger: &Ledger) -> Result<(), Re
     Ok(())
 }
 
-async fn settle(process: &Process, repository: &Repository, ledger: &Ledger) -> Result<(), RepoError> {
+async fn settle(
+    process: &Process,
+    repository: &Repository,
+    ledger: &Ledger<CommitId>,
+) -> Result<(), RepoError> {
     let settled = settle_attempts(repository).await?;
-    // A try without a note was never sent.
-    for (writer, told) in ledger.0.lock().unwrap().values_mut() {
-        if *writer == process.number && *told == Told::Nothing {
-            *told = Told::NotDone;
-        }
-    }
+    ledger.settle(process.number);
     for (attempt, outcome) in &settled {
-        let told = match outcome {
-            Outcome::Landed => Told::Done,
-            Outcome::Failed => Told::NotDone,
-            Outcome::Unknown => Told::Unknown,
-        };
-        ledger.set(attempt.commit.unwrap(), process.number, told);
+        ledger.set(process.number, attempt.commit.unwrap(), *outcome);
     }
     forget_settled(repository, &settled).await;
     Ok(())
@@ -141,7 +116,7 @@ fn simulate(seed: u64, mistake: Option<Mistake>) -> (Result<(), String>, usize, 
         let first =
             main_log(&repository).newest().await.unwrap().link.unwrap().record.head.clone().unwrap().0;
 
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::new());
         let weather = Weather::new(&random);
         let writers = 2 + pick(&random, 5);
         let processes: Vec<Arc<Process>> = (0..writers)
@@ -180,7 +155,7 @@ fn simulate(seed: u64, mistake: Option<Mistake>) -> (Result<(), String>, usize, 
 async fn judge(
     repository: &Repository,
     first: CommitId,
-    ledger: &Ledger,
+    ledger: &Ledger<CommitId>,
 ) -> (Result<(), String>, usize, blake3::Hash) {
     let mut digest = blake3::Hasher::new();
     let log = main_log(repository);
@@ -205,9 +180,8 @@ async fn judge(
         }
     }
     seen.remove(&first);
-    let ledger = ledger.0.lock().unwrap();
     let mut wrong = Vec::new();
-    for (id, (writer, told)) in ledger.iter() {
+    for ((writer, id), told) in ledger.entries().iter() {
         let times = seen.remove(id).unwrap_or(0);
         let expected = u32::from(*told == Told::Done);
         if times != expected || *told == Told::Nothing {

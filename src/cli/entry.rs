@@ -1,8 +1,8 @@
 //! One entry of a tree as `ls -l` and `stat` show it, in text and in JSON.
 
-use crate::format::{Content, EntryBody, EntryKind, LeafItem};
+use crate::format::{EntryBody, EntryKind, LeafItem};
 use crate::repo::{RepoError, Snapshot};
-use crate::types::{Address, ChunkId, RepoPath, RepoUrl};
+use crate::types::{Address, RepoPath, RepoUrl};
 
 use super::app::App;
 use super::args::revision_or_main;
@@ -41,7 +41,7 @@ impl JsonEntry {
             uid: entry.uid,
             gid: entry.gid,
             mtime: mtime_exact(entry.mtime),
-            hash: hash(item),
+            hash: entry.content_hash(),
             target: match &entry.body {
                 EntryBody::Symlink { target } => Some(JsonPath::new(target)),
                 _ => None,
@@ -57,19 +57,6 @@ pub(super) fn kind(kind: EntryKind) -> &'static str {
         EntryKind::Directory => "directory",
         EntryKind::Symlink => "symlink",
     }
-}
-
-/// What identifies a file's content: up to 1 MiB its BLAKE3 (as `b3sum` prints it), above that the id of its
-/// manifest, of an external object `etag:` and its ETag. The same as the attribute `user.atfs.hash`.
-pub(super) fn hash(item: &LeafItem) -> Option<String> {
-    let EntryBody::File { content, .. } = &item.entry.body else { return None };
-    Some(match content {
-        Content::Empty => ChunkId::of(b"").to_hex(),
-        Content::Inline(bytes) => ChunkId::of(bytes).to_hex(),
-        Content::Chunk(id) => id.to_hex(),
-        Content::Manifest(id) => id.to_hex(),
-        Content::External(object) => format!("etag:{}", object.etag),
-    })
 }
 
 /// `drwxr-xr-x`.

@@ -85,7 +85,7 @@ pub(super) async fn run(args: &Args, app: &App) -> Result<(), CliError> {
     field("mode", format!("{:04o} ({})", item.entry.mode, entry::mode(item)))?;
     field("owner", format!("{}:{}", item.entry.uid, item.entry.gid))?;
     field("modified", mtime_exact(item.entry.mtime))?;
-    if let Some(hash) = entry::hash(item) {
+    if let Some(hash) = item.entry.content_hash() {
         field("hash", hash)?;
         field("content", content(item).to_owned())?;
     }

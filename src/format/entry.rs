@@ -100,6 +100,20 @@ impl Entry {
         }
     }
 
+    /// What identifies a file's content, for people and for `user.atfs.hash`: up to 1 MiB the BLAKE3 of the bytes (as
+    /// `b3sum` prints it), above that the id of the manifest, of an external object `etag:` and its ETag. `None` for anything
+    /// but a file.
+    pub fn content_hash(&self) -> Option<String> {
+        let EntryBody::File { content, .. } = &self.body else { return None };
+        Some(match content {
+            Content::Empty => ChunkId::of(b"").to_hex(),
+            Content::Inline(bytes) => ChunkId::of(bytes).to_hex(),
+            Content::Chunk(id) => id.to_hex(),
+            Content::Manifest(id) => id.to_hex(),
+            Content::External(object) => format!("etag:{}", object.etag),
+        })
+    }
+
     /// `st_size`: a file's length, a symlink's target length, 0 for a directory.
     pub fn size(&self) -> u64 {
         match &self.body {

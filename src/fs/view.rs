@@ -420,7 +420,9 @@ impl View {
         let Target::Tree(tree, place) = self.target(ino).await? else { return Err(FsError::NoAttribute) };
         match (computed, place) {
             (Some(Computed::Commit), _) => Ok(tree.commit().to_hex().into_bytes()),
-            (Some(Computed::Hash), Place::Node(node)) => Ok(xattr::hash(&node)?.into_bytes()),
+            (Some(Computed::Hash), Place::Node(node)) => {
+                node.item.entry.content_hash().map(String::into_bytes).ok_or(FsError::NoAttribute)
+            }
             (Some(Computed::Cached), Place::Node(node)) => match node.item.entry.body {
                 EntryBody::File { .. } if self.is_cached(&tree, &node) => Ok(b"yes".to_vec()),
                 EntryBody::File { .. } => Ok(b"no".to_vec()),

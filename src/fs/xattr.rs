@@ -3,11 +3,9 @@
 //! The computed ones are answered and never listed, so that `cp -a` copies none. Of the stored ones only `user.*` is
 //! shown: whatever a repository holds under `security.`, `system.` or `trusted.` must give nobody anything.
 
-use crate::format::{Content, EntryBody, XattrList};
-use crate::types::ChunkId;
+use crate::format::XattrList;
 
 use super::error::FsError;
-use super::node::Node;
 
 const USER: &[u8] = b"user.";
 const COMPUTED: &[u8] = b"user.atfs.";
@@ -36,22 +34,6 @@ pub(super) fn computed(name: &[u8]) -> Option<Computed> {
 /// Whether a stored attribute of this name can be shown.
 pub(super) fn is_shown(name: &[u8]) -> bool {
     name.starts_with(USER) && !name.starts_with(COMPUTED)
-}
-
-/// What identifies a file's content: up to 1 MiB the BLAKE3 of its bytes, above that the id of its manifest, of an
-/// external object `etag:` and its ETag.
-///
-/// # Errors
-/// [`FsError::NoAttribute`] for anything but a file.
-pub(super) fn hash(node: &Node) -> Result<String, FsError> {
-    let EntryBody::File { content, .. } = &node.item.entry.body else { return Err(FsError::NoAttribute) };
-    Ok(match content {
-        Content::Empty => ChunkId::of(b"").to_hex(),
-        Content::Inline(bytes) => ChunkId::of(bytes).to_hex(),
-        Content::Chunk(id) => id.to_hex(),
-        Content::Manifest(id) => id.to_hex(),
-        Content::External(object) => format!("etag:{}", object.etag),
-    })
 }
 
 /// The names for `listxattr`: each followed by NUL.

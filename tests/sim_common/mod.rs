@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod ledger;
 pub mod mistake;
 
 use std::future::Future;
