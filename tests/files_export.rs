@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use atfs::format::PackKind;
-use atfs::repo::files::{ExportSummary, export};
+use atfs::repo::files::{ExportSummary, Owners, export};
 use atfs::repo::{RepoError, layout};
 use atfs::store::{Operation, Store};
 use atfs::types::{NoProgress, RepoPath};
@@ -18,8 +18,17 @@ use files_support::{World, noise, path, world};
 use tempfile::tempdir;
 
 async fn try_out(world: &World, from: &str, to: &Path) -> Result<ExportSummary, RepoError> {
+    try_out_as(world, from, to, Owners::Leave).await
+}
+
+async fn try_out_as(
+    world: &World,
+    from: &str,
+    to: &Path,
+    owners: Owners,
+) -> Result<ExportSummary, RepoError> {
     let from = RepoPath::from_user(from).unwrap();
-    export(&world.head().await, &from, to, Arc::new(NoProgress)).await
+    export(&world.head().await, &from, to, owners, Arc::new(NoProgress)).await
 }
 
 async fn out(world: &World, from: &str, to: &Path) -> ExportSummary {
@@ -160,4 +169,100 @@ async fn damage_is_named_and_everything_else_reads() {
         assert_eq!(fs::read(dir.path().join("one")).unwrap(), noise(n, 100_000));
     }
     assert_eq!(path("2").to_string(), "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_run_left_is_removed_and_what_another_one_writes_is_not() {
+    let world = world().await;
+    let dir = tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::create_dir_all(from.join("d/e")).unwrap();
+    fs::write(from.join("d/e/f"), noise(1, 2000)).unwrap();
+    world.commit(&from, "").await;
+    out(&world, "", &to).await;
+    let unfinished = |n: u8| format!(".atfs-export-{}", format!("{n:02x}").repeat(16));
+    for folder in ["", "d", "d/e"] {
+        fs::write(to.join(folder).join(unfinished(0xa1)), b"half").unwrap();
+        // One that was about to get its name.
+        fs::write(to.join(folder).join(unfinished(0xa2)), b"whole").unwrap();
+        let mode = fs::Permissions::from_mode(0o400);
+        fs::set_permissions(to.join(folder).join(unfinished(0xa2)), mode).unwrap();
+        symlink("target", to.join(folder).join(unfinished(0xa3))).unwrap();
+    }
+    // Another run is at work, and people may use such names too.
+    let live = fs::File::create(to.join("d").join(unfinished(0xb1))).unwrap();
+    live.lock().unwrap();
+    let own =
+        [".atfs-export-", ".atfs-export-notes", &unfinished(0xc1).to_uppercase(), &(unfinished(0xc2) + "0")];
+    for name in own {
+        fs::write(to.join("d").join(name), b"own").unwrap();
+    }
+    fs::create_dir(to.join("d").join(unfinished(0xc3))).unwrap();
+
+    fs::remove_file(to.join("d/e/f")).unwrap();
+    let again = out(&world, "", &to).await;
+    assert_eq!((again.files, again.present), (1, 0));
+    let mut left: Vec<_> = walkdir::WalkDir::new(&to)
+        .into_iter()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().to_owned())
+        .filter(|name| name.to_lowercase().starts_with(".atfs-export-"))
+        .collect();
+    left.sort();
+    let mut expected: Vec<String> = own.iter().map(ToString::to_string).collect();
+    expected.extend([unfinished(0xb1), unfinished(0xc3)]);
+    expected.sort();
+    assert_eq!(left, expected);
+    // When that run has died its file goes too.
+    drop(live);
+    out(&world, "d", &to.join("d")).await;
+    assert!(!to.join("d").join(unfinished(0xb1)).exists());
+}
+
+/// Needs root: nobody else may give files away.
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_are_restored_for_root_when_asked_for() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: not root");
+        return;
+    }
+    let world = world().await;
+    let dir = tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::create_dir_all(from.join("d")).unwrap();
+    fs::write(from.join("d/f"), b"short").unwrap();
+    fs::write(from.join("d/g"), noise(2, 2000)).unwrap();
+    symlink("f", from.join("d/link")).unwrap();
+    fs::set_permissions(from.join("d/f"), fs::Permissions::from_mode(0o640)).unwrap();
+    for (n, name) in ["d", "d/f", "d/g", "d/link"].iter().enumerate() {
+        std::os::unix::fs::lchown(from.join(name), Some(4000 + n as u32), Some(5000 + n as u32)).unwrap();
+    }
+    let owners = |root: &Path| {
+        ["d", "d/f", "d/g", "d/link"].map(|name| {
+            let metadata = root.join(name).symlink_metadata().unwrap();
+            (metadata.uid(), metadata.gid())
+        })
+    };
+    world.commit(&from, "").await;
+
+    out(&world, "", &to).await;
+    assert_eq!(owners(&to), [(0, nix::unistd::getegid().as_raw()); 4]);
+    // A second name elsewhere of a file whose owner is to change: that one is not touched.
+    fs::hard_link(to.join("d/f"), dir.path().join("elsewhere")).unwrap();
+    let restored = try_out_as(&world, "", &to, Owners::Restore).await.unwrap();
+    assert_eq!((restored.files, restored.present, restored.without_owners), (2, 0, 0));
+    assert_eq!(owners(&to), owners(&from));
+    assert_eq!(listing(&from), listing(&to));
+    assert_eq!(dir.path().join("elsewhere").metadata().unwrap().uid(), 0);
+    // Then it is all there.
+    let again = try_out_as(&world, "", &to, Owners::Restore).await.unwrap();
+    assert_eq!((again.files, again.present), (0, 2));
+    let again = out(&world, "", &to).await;
+    assert_eq!((again.files, again.present), (0, 2));
+    // A single file and a single link too.
+    for name in ["d/f", "d/link"] {
+        let one = dir.path().join("one");
+        try_out_as(&world, name, &one, Owners::Restore).await.unwrap();
+        assert_eq!(one.symlink_metadata().unwrap().uid(), from.join(name).symlink_metadata().unwrap().uid());
+        fs::remove_file(one).unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::repo::files::export;
+use crate::repo::files::{Owners, export};
 use crate::types::{Address, ByteSize, NoProgress, Progress};
 
 use super::app::App;
@@ -17,8 +17,9 @@ use super::open;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The content of a directory goes into DIR, which is made if it does not exist; a file goes to DIR,
-as its new name. The same command again continues a run that was interrupted. Owners are not
-restored: the copy is yours.
+as its new name. The same command again continues a run that was interrupted, and removes what that
+one left unfinished. As root owners are restored (as with `tar` and `cp -a`), else the copy is
+yours. When the command has succeeded, the copy is on the disk.
 
 Examples:
   atfs export s3://pathology/slides@v1 ./slides-v1
@@ -32,6 +33,10 @@ pub(super) struct Args {
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     to: PathBuf,
 
+    /// As root too: the copy belongs to you, not to the owners of the files in the repository
+    #[arg(long)]
+    no_owners: bool,
+
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -44,6 +49,7 @@ struct JsonExported {
     directories: u64,
     symlinks: u64,
     without_xattrs: u64,
+    without_owners: u64,
 }
 
 /// Runs the command.
@@ -58,7 +64,11 @@ pub(super) async fn run(args: &Args, app: &App) -> Result<(), CliError> {
         Some(meter) => Arc::clone(meter) as _,
         None => Arc::new(NoProgress),
     };
-    let exported = export(&snapshot, &path, &args.to, progress).await;
+    let owners = match nix::unistd::geteuid().is_root() && !args.no_owners {
+        true => Owners::Restore,
+        false => Owners::Leave,
+    };
+    let exported = export(&snapshot, &path, &args.to, owners, progress).await;
     if let Some(meter) = meter {
         meter.finish();
     }
@@ -71,12 +81,19 @@ pub(super) async fn run(args: &Args, app: &App) -> Result<(), CliError> {
             directories: summary.directories,
             symlinks: summary.symlinks,
             without_xattrs: summary.without_xattrs,
+            without_owners: summary.without_owners,
         });
     }
     let place = args.to.display();
     app.out.note(format!("{} files ({}) written to {place}", summary.files, ByteSize(summary.bytes)));
     if summary.present > 0 {
         app.out.note(format!("{} files were there already", summary.present));
+    }
+    if summary.without_owners > 0 {
+        let n = summary.without_owners;
+        app.out.warn(format!(
+            "the file system there does not let root give files away: {n} entries do not have their owners"
+        ));
     }
     if summary.without_xattrs > 0 {
         let n = summary.without_xattrs;

@@ -1,8 +1,12 @@
 //! A part of a commit to a local directory: a plain copy, which another run goes on with.
 //!
 //! Must always be true: a file gets its name only when it is whole and every chunk of it was verified; nothing is written
-//! outside the target (`place`). A file whose size, time and mode are already right is taken for one that an earlier run wrote.
-//! Owners are not restored: the copy belongs to whoever makes it.
+//! outside the target (`place`). A file whose size, time, mode and owner are already right is taken for one that an earlier run
+//! wrote. What a run that was killed left unfinished, the next one removes.
+//!
+//! Nothing is flushed file by file, as with `cp`; but at the end the file system is, once, so a run that reported success is on the
+//! disk. A power cut before that can leave, on file systems that do not order sizes behind data (ext4, xfs and btrfs do), a
+//! file of the right size without its bytes, which the next run would not see.
 //!
 //! Directories are made open for us and get their modes and times at the end, deepest first.
 //! Memory: [`AT_ONCE`] jobs of about [`JOB_BYTES`] each (a long file has two windows of it, and up to 8 chunks beside them), and
@@ -15,13 +19,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::task::spawn_blocking;
 
-use crate::format::{Content, EntryBody, LeafItem, XattrList, Xattrs};
+use crate::format::{Content, Entry, EntryBody, LeafItem, XattrList, Xattrs};
 use crate::repo::content::{pieces, read, read_short};
 use crate::repo::{RepoError, Snapshot};
 use crate::types::{Progress, RepoPath, Stage};
 
 use super::local::local;
-use super::place::{Finish, Place, XattrsKept};
+use super::place::{Finish, LeftOut, Owner, Place};
 
 /// Jobs at once: while some wait for the store others write.
 const AT_ONCE: usize = 6;
@@ -47,6 +51,24 @@ pub struct ExportSummary {
     pub symlinks: u64,
     /// Files and directories whose extended attributes the target's file system does not take.
     pub without_xattrs: u64,
+    /// Entries whose owner could not be restored though that was asked for.
+    pub without_owners: u64,
+}
+
+/// Whether files get the owners that they have in the commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// As root, and `tar` and `cp -a` then do so too.
+    Restore,
+    /// The copy belongs to whoever makes it.
+    Leave,
+}
+
+impl Owners {
+    fn of(self, item: &LeafItem) -> Option<Owner> {
+        let Entry { uid, gid, .. } = item.entry;
+        (self == Self::Restore).then_some(Owner { uid, gid })
+    }
 }
 
 /// A file to be written.
@@ -67,9 +89,11 @@ pub async fn export(
     snapshot: &Snapshot,
     path: &RepoPath,
     to: &Path,
+    owners: Owners,
     progress: Arc<dyn Progress>,
 ) -> Result<ExportSummary, RepoError> {
-    let mut exporting = Exporting { snapshot, progress: &*progress, summary: ExportSummary::default() };
+    let mut exporting =
+        Exporting { snapshot, owners, progress: &*progress, summary: ExportSummary::default() };
     progress.begin(Stage::Download, None, None);
     exporting.run(path, to).await?;
     progress.end(Stage::Download);
@@ -78,6 +102,7 @@ pub async fn export(
 
 struct Exporting<'a> {
     snapshot: &'a Snapshot,
+    owners: Owners,
     progress: &'a dyn Progress,
     summary: ExportSummary,
 }
@@ -117,9 +142,10 @@ impl Exporting<'_> {
                     self.summary.directories += 1;
                 }
             }
-            let (place, base) = (root.clone(), path.clone());
-            let prepared =
-                blocking(move || prepare(&place, &base, page.into_iter().map(|f| f.item).collect())).await?;
+            let (place, base, owners) = (root.clone(), path.clone(), self.owners);
+            let items = page.into_iter().map(|found| found.item).collect();
+            let prepared = blocking(move || prepare(&place, &base, items, owners)).await?;
+            self.left_out(prepared.left_out);
             self.summary.symlinks += prepared.symlinks;
             self.summary.present += prepared.present.0;
             self.progress.advance(Stage::Download, prepared.present.0, prepared.present.1);
@@ -127,14 +153,19 @@ impl Exporting<'_> {
                 while jobs.len() >= AT_ONCE {
                     self.ended(jobs.next().await)?;
                 }
-                jobs.push(write(self.snapshot, job));
+                jobs.push(write(self.snapshot, job, self.owners));
             }
         }
         while !jobs.is_empty() {
             self.ended(jobs.next().await)?;
         }
         drop(jobs);
-        self.summary.without_xattrs += blocking(move || finish_all(&root, &directories)).await?;
+        let left_out = blocking(move || {
+            let left_out = finish_all(&root, &directories)?;
+            root.sync()?;
+            Ok(left_out)
+        });
+        self.left_out(left_out.await?);
         Ok(())
     }
 
@@ -153,16 +184,29 @@ impl Exporting<'_> {
         let random = self.snapshot.repository().services().random.clone();
         let place = blocking(move || Place::root(&dir, random)).await?;
         if let EntryBody::Symlink { target } = &item.entry.body {
-            let (target, mtime) = (target.clone(), item.entry.mtime);
+            let (target, mtime, owner) = (target.clone(), item.entry.mtime, self.owners.of(item));
             self.summary.symlinks += 1;
-            return blocking(move || place.symlink(last(&name)?, &target, mtime)).await;
+            let made = blocking(move || {
+                let left_out = place.symlink(last(&name)?, &target, mtime, owner)?;
+                place.sync()?;
+                Ok(left_out)
+            });
+            self.left_out(made.await?);
+            return Ok(());
         }
-        let written = write(self.snapshot, vec![ToWrite { place, item: item.clone(), name }]).await;
-        self.ended(Some(written))
+        let file = ToWrite { place: place.clone(), item: item.clone(), name };
+        let written = write(self.snapshot, vec![file], self.owners).await;
+        self.ended(Some(written))?;
+        blocking(move || place.sync()).await
     }
 
     async fn finish(&self, item: &LeafItem) -> Result<Finish, RepoError> {
-        finish_of(self.snapshot, item).await
+        finish_of(self.snapshot, item, self.owners).await
+    }
+
+    fn left_out(&mut self, LeftOut { xattrs, owners }: LeftOut) {
+        self.summary.without_xattrs += xattrs;
+        self.summary.without_owners += owners;
     }
 
     fn ended(&mut self, job: Option<Result<ExportSummary, RepoError>>) -> Result<(), RepoError> {
@@ -171,6 +215,7 @@ impl Exporting<'_> {
         self.summary.files += done.files;
         self.summary.bytes += done.bytes;
         self.summary.without_xattrs += done.without_xattrs;
+        self.summary.without_owners += done.without_owners;
         self.progress.advance(Stage::Download, done.files, done.bytes);
         Ok(())
     }
@@ -183,11 +228,17 @@ struct Prepared {
     symlinks: u64,
     /// Files, and bytes in them.
     present: (u64, u64),
+    left_out: LeftOut,
 }
 
 /// Makes directories and links, and finds out which files are missing. Entries are in key order: a directory comes before
 /// what is in it.
-fn prepare(root: &Place, base: &RepoPath, items: Vec<LeafItem>) -> Result<Prepared, RepoError> {
+fn prepare(
+    root: &Place,
+    base: &RepoPath,
+    items: Vec<LeafItem>,
+    owners: Owners,
+) -> Result<Prepared, RepoError> {
     let mut prepared = Prepared::default();
     let mut open = (RepoPath::ROOT, root.clone());
     for item in items {
@@ -200,11 +251,12 @@ fn prepare(root: &Place, base: &RepoPath, items: Vec<LeafItem>) -> Result<Prepar
         match &item.entry.body {
             EntryBody::Directory => open.1.make_directory(name)?,
             EntryBody::Symlink { target } => {
-                open.1.symlink(name, target, item.entry.mtime)?;
+                prepared.left_out += open.1.symlink(name, target, item.entry.mtime, owners.of(&item))?;
                 prepared.symlinks += 1;
             }
             EntryBody::File { size, .. } => {
-                if open.1.has_file(name, *size, (item.entry.mode, item.entry.mtime))? {
+                let Entry { mode, mtime, .. } = item.entry;
+                if open.1.has_file(name, *size, (mode, mtime), owners.of(&item))? {
                     prepared.present.0 += 1;
                     prepared.present.1 += size;
                 } else {
@@ -218,12 +270,12 @@ fn prepare(root: &Place, base: &RepoPath, items: Vec<LeafItem>) -> Result<Prepar
 }
 
 /// Modes and times of directories, deepest first: a directory comes behind its parent in the list.
-fn finish_all(root: &Place, directories: &[(RepoPath, Finish)]) -> Result<u64, RepoError> {
-    let mut without = 0;
+fn finish_all(root: &Place, directories: &[(RepoPath, Finish)]) -> Result<LeftOut, RepoError> {
+    let mut left_out = LeftOut::default();
     for (path, finish) in directories.iter().rev() {
-        without += u64::from(root.below(path)?.finish(finish)? == XattrsKept::LeftOut);
+        left_out += root.below(path)?.finish(finish)?;
     }
-    Ok(without)
+    Ok(left_out)
 }
 
 /// Files to jobs: short ones together, long ones alone.
@@ -252,40 +304,41 @@ fn is_long(item: &LeafItem) -> bool {
 }
 
 /// Writes the files of one job.
-async fn write(snapshot: &Snapshot, job: Vec<ToWrite>) -> Result<ExportSummary, RepoError> {
+async fn write(snapshot: &Snapshot, job: Vec<ToWrite>, owners: Owners) -> Result<ExportSummary, RepoError> {
     let mut summary = ExportSummary::default();
+    let mut left_out = LeftOut::default();
     let (long, short): (Vec<_>, Vec<_>) = job.into_iter().partition(|file| is_long(&file.item));
     for file in long {
         summary.files += 1;
         summary.bytes += file.item.entry.size();
-        summary.without_xattrs += u64::from(write_long(snapshot, file).await? == XattrsKept::LeftOut);
+        left_out += write_long(snapshot, file, owners).await?;
     }
     let contents = read_short(snapshot.repository().blobs(), short.iter().map(|file| &file.item)).await?;
     let mut ready = Vec::new();
     for (file, content) in short.into_iter().zip(contents) {
         summary.files += 1;
         summary.bytes += content.len() as u64;
-        let finish = finish_of(snapshot, &file.item).await?;
+        let finish = finish_of(snapshot, &file.item, owners).await?;
         ready.push((file, content, finish));
     }
-    let without = blocking(move || {
-        let mut without = 0;
+    let written = blocking(move || {
+        let mut left_out = LeftOut::default();
         for (file, content, finish) in &ready {
             let mut new = file.place.new_file(last(&file.name)?)?;
             new.write(content)?;
-            without += u64::from(new.finish(finish)? == XattrsKept::LeftOut);
+            left_out += new.finish(finish)?;
         }
-        Ok(without)
+        Ok(left_out)
     });
-    summary.without_xattrs += without.await?;
-    Ok(summary)
+    left_out += written.await?;
+    Ok(ExportSummary { without_xattrs: left_out.xattrs, without_owners: left_out.owners, ..summary })
 }
 
 /// Writes a long file, a window after the other: the next one is fetched while one is written.
-async fn write_long(snapshot: &Snapshot, file: ToWrite) -> Result<XattrsKept, RepoError> {
+async fn write_long(snapshot: &Snapshot, file: ToWrite, owners: Owners) -> Result<LeftOut, RepoError> {
     let ToWrite { place, item, name } = file;
     let blobs = snapshot.repository().blobs();
-    let finish = finish_of(snapshot, &item).await?;
+    let finish = finish_of(snapshot, &item, owners).await?;
     let size = item.entry.size();
     // Windows end where chunks do, so that none is fetched twice.
     let window = async |offset: u64| {
@@ -315,12 +368,13 @@ async fn write_long(snapshot: &Snapshot, file: ToWrite) -> Result<XattrsKept, Re
     blocking(move || new.finish(&finish)).await
 }
 
-async fn finish_of(snapshot: &Snapshot, item: &LeafItem) -> Result<Finish, RepoError> {
+async fn finish_of(snapshot: &Snapshot, item: &LeafItem, owners: Owners) -> Result<Finish, RepoError> {
     let xattrs = match item.entry.xattrs {
         Xattrs::None => XattrList::default(),
         _ => snapshot.xattrs(item).await?,
     };
-    Ok(Finish { mode: item.entry.mode, mtime: item.entry.mtime, xattrs })
+    let Entry { mode, mtime, .. } = item.entry;
+    Ok(Finish { mode, mtime, owner: owners.of(item), xattrs })
 }
 
 /// The path below the exported directory.

@@ -11,5 +11,5 @@ mod place;
 mod walk;
 
 pub use add::{AddItem, AddSummary, Added, add};
-pub use export::{ExportSummary, export};
+pub use export::{ExportSummary, Owners, export};
 pub use walk::Skipped;
