@@ -232,3 +232,27 @@ async fn a_file_that_grew_since_it_was_found_is_read_as_it_is() {
     assert!(matches!(&found.entry.body, EntryBody::File { content: Content::Manifest(_), .. }));
     assert!(world.content(&found).await == fs::read(&name).unwrap());
 }
+
+/// A file whose path is short enough for a repository, and too long for a system call with that of `root` before it.
+fn very_deep(root: &Path) {
+    use nix::fcntl::{OFlag, open, openat};
+    use nix::sys::stat::{Mode, mkdirat};
+    let mut at = open(root, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..15 {
+        let name = "x".repeat(255);
+        mkdirat(&at, name.as_str(), Mode::S_IRWXU).unwrap();
+        at = openat(&at, name.as_str(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+    }
+    openat(&at, "y".repeat(245).as_str(), OFlag::O_CREAT | OFlag::O_WRONLY, Mode::S_IRUSR).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_too_long_for_the_system_is_named_with_the_limit() {
+    let world = world().await;
+    let dir = tempdir().unwrap();
+    very_deep(dir.path());
+    let error = world.try_add(dir.path(), "").await.map(drop).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, RepoError::Local { .. }) && text.contains("at most 4095"), "{text}");
+    assert!(text.contains(&dir.path().display().to_string()) && text.len() < 1500, "{text}");
+}

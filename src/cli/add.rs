@@ -24,7 +24,8 @@ use super::open::{self, Access};
 Where things go is as with `cp -r`: into PATH if it is a directory, ends in `/`, or several things
 are added; else PATH is the new name. `DIR/.` means what is in DIR. What is equal to what the
 repository holds is not sent again, and when nothing has changed, no commit is made. Devices, pipes
-and sockets are skipped and counted.
+and sockets are skipped and counted. A file that cannot be read, or that keeps changing while it is
+read, is an error that names it, and nothing is committed: no version lacks a file in silence.
 
 Examples:
   atfs add s3://pathology/slides@main: ./scans -m 'scans of Monday'       it goes to scans/

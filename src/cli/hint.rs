@@ -117,6 +117,11 @@ fn hints(error: &RepoError, url: &RepoUrl) -> Vec<String> {
         RepoError::OutcomeUnknown { .. } => {
             one(format!("run `atfs branch {at} list` when the store answers again: it looks, and says what happened"))
         }
+        RepoError::Local { action: "reading" | "listing" | "reading the attributes of", source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            one("nothing was committed; run the command as somebody who may read it, or give the other paths one by one".into())
+        }
         RepoError::Busy { .. } => one("nothing was changed; run the command again later".into()),
         RepoError::UnsafeStore { .. } => one(
             "use a store with conditional writes (If-None-Match), such as AWS S3, Ceph or MinIO, and no bucket versioning where \

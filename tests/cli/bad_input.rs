@@ -1,5 +1,9 @@
 //! Each mistake gets one error that names the thing, the cause and the next command; no mistake ends in a panic.
 
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use crate::machine::Machine;
 
 #[test]
@@ -139,4 +143,44 @@ fn a_bucket_that_cannot_be_reached_is_an_error_within_its_deadline() {
     let reading = checks.iter().find(|check| check["name"] == "reading").unwrap();
     assert_eq!(reading["state"], "fail");
     assert!(reading["remedy"].as_str().unwrap().contains("--endpoint-url"), "{reading}");
+}
+
+/// Root may read everything, so the program is run as somebody else.
+#[test]
+fn what_may_not_be_read_is_named_and_nothing_is_committed() {
+    const NOBODY: u32 = 65_534;
+    let machine = Machine::new();
+    machine.ok(&["init", "DIR/r"]);
+    machine.write("tree/a", b"readable");
+    let closed = machine.write("tree/closed", b"secret");
+    let folder = machine.write("folder/d/f", b"x").parent().unwrap().to_owned();
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o000)).unwrap();
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
+        for entry in walkdir::WalkDir::new(machine.root()) {
+            chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        // The folder of the build may be closed to others.
+        std::fs::copy(env!("CARGO_BIN_EXE_atfs"), machine.path("program")).unwrap();
+    }
+    for (local, named) in [
+        ("tree", "error: reading DIR/tree/closed: Permission denied (os error 13)\n"),
+        ("folder", "error: listing DIR/folder/d: Permission denied (os error 13)\n"),
+    ] {
+        let add = machine.command(&["add", "DIR/r@main:", &format!("DIR/{local}"), "-m", "m"]);
+        let add = if is_root {
+            let mut other = Command::new(machine.path("program"));
+            other.args(add.get_args()).env_clear().current_dir(machine.root()).uid(NOBODY).gid(NOBODY);
+            other.envs(add.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
+            other
+        } else {
+            add
+        };
+        let ran = machine.finish(add);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.err.starts_with(named) && ran.err.contains("hint: nothing was committed"), "{}", ran.err);
+    }
+    assert_eq!(machine.ok(&["ls", "DIR/r@main"]), "");
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
 }

@@ -11,6 +11,8 @@
 
 mod feed;
 mod jobs;
+#[cfg(test)]
+mod tests;
 
 use std::io::Read;
 use std::sync::Arc;

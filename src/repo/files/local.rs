@@ -15,6 +15,9 @@ use crate::format::{Mtime, TreeKey, XattrList};
 use crate::repo::RepoError;
 use crate::repo::content::{Opened, Source};
 
+/// A longer path is shown without its middle.
+const SHOWN_PATH_BYTES: usize = 1024;
+
 /// A regular file that was found.
 #[derive(Debug)]
 pub(super) struct LocalFile {
@@ -144,7 +147,23 @@ pub(super) fn has_none(error: &io::Error) -> bool {
 
 /// The error for a local path.
 pub(super) fn local(action: &'static str, path: &Path, source: io::Error) -> RepoError {
+    let bytes = path.as_os_str().len();
+    let source = match source.raw_os_error() {
+        Some(libc::ENAMETOOLONG) if bytes >= libc::PATH_MAX as usize => {
+            let limit = libc::PATH_MAX - 1;
+            let reason = format!(
+                "the path has {bytes} bytes, the system takes at most {limit}: go to a directory nearer to it and name it from there"
+            );
+            io::Error::new(io::ErrorKind::InvalidFilename, reason)
+        }
+        _ => source,
+    };
     // Control characters would reach the terminal of whoever reads the message.
-    let path = path.to_string_lossy().replace(char::is_control, "\u{fffd}");
+    let mut path = path.to_string_lossy().replace(char::is_control, "\u{fffd}");
+    if bytes > SHOWN_PATH_BYTES {
+        let (head, tail) = (SHOWN_PATH_BYTES / 2, path.len().saturating_sub(SHOWN_PATH_BYTES / 2));
+        path =
+            format!("{}…{}", &path[..path.floor_char_boundary(head)], &path[path.ceil_char_boundary(tail)..]);
+    }
     RepoError::Local { action, path, source }
 }
