@@ -259,10 +259,18 @@ class Repository:
                 seqs.append(seq)
             else:
                 warn(f"ignored: {prefix}/{name} is not spelt as a record's key")
-        for seq in sorted(seqs, reverse=True):
+        seqs.sort(reverse=True)
+        wild = 0  # numbers from this one on are ignored
+        for seq in seqs:
             key = f"{prefix}/{MAX_SEQ - seq:012}.json"
-            if seq > 1 and seq - 1 not in seqs:
-                warn(f"ignored: {key}, because there is no record {seq - 1} before it")
+            if wild and seq >= wild:
+                continue
+            bottom = seq
+            while bottom - 1 in seqs:
+                bottom -= 1
+            if bottom > 1 and self.is_wild(log, prefix, bottom, seq, seqs):
+                wild = bottom
+                warn(f"ignored: {prefix}/{MAX_SEQ - bottom:012}.json and what is above it, because there is no record {bottom - 1} before it")
                 continue
             value, _ = self.record(log, key, seq)
             if seq > 1:
@@ -270,6 +278,21 @@ class Repository:
                 check(value["previous_record"] == before, f"{key} does not continue record {seq - 1}")
             return value
         return None
+
+    def is_wild(self, log, prefix, bottom, top, seqs):
+        """Whether a broken writer made the records from bottom to top; fails if record bottom - 1 may have been lost."""
+        try:
+            value, _ = self.record(log, f"{prefix}/{MAX_SEQ - bottom:012}.json", bottom)
+        except Broken:
+            if bottom == top:
+                return True
+            raise
+        below = max((seq for seq in seqs if seq < bottom), default=None)
+        if below is not None:
+            before = hash_of(self.get(f"{prefix}/{MAX_SEQ - below:012}.json", MAX_JSON + 1)).hex()
+            if value["previous_record"] == before:
+                return True
+        check(False, f"record {bottom} of {log} continues record {bottom - 1}, which does not exist")
 
     def head(self, revision):
         """The commit of a branch, tag, id or beginning of an id, in this order."""

@@ -1,18 +1,23 @@
 //! Reading a log: which record is the newest, and may it be believed?
 //!
-//! A listing of one key shows the highest number (keys hold the complement). What is found there is judged:
+//! A listing shows the highest numbers first (keys hold the complement). What is found there is judged:
 //!
-//! - **Out of sequence** (record n-1 does not exist): a wild number from a broken writer. No honest writer makes n
-//!   without having read n-1, and records are not removed while their log lives. It is ignored and reported, and the
-//!   next lower number is looked at; at most [`MAX_IGNORED`] objects, since beyond that nobody should guess.
+//! - **Out of sequence**: below the newest numbers, at most [`LISTED`] back, one is missing. No honest writer makes n without having
+//!   read n-1, and records are not removed while their log lives. So either a broken writer made what is above the gap
+//!   (a *wild number*), or record n-1 was lost. It is a wild number when the object above the gap is no record of this log, or
+//!   when it continues the record below the gap: then its writer did not read n-1. It and what hangs on it is ignored and
+//!   reported, and the next lower number is looked at; at most [`MAX_IGNORED`] objects, since beyond that nobody should guess.
+//!   **Otherwise it is an error**: the record says that n-1 existed, and to show what is below the gap would be to show
+//!   old data as new.
 //! - **In sequence but unreadable, of another log, or not continuing n-1's bytes**: damage. It is an error, not
 //!   ignored: the object may be the true head, and showing the one before it would be showing old data as new.
 //! - **Lower than a record that this machine has seen**, or other bytes than it has seen: an error too.
 //!
-//! Repair of the first two: look at the object named; restore it from the bucket's own versions if it was a good
-//! record, delete it if it was not.
+//! Repair of the first two: look at the object named; restore it (or the one missing before it) from the bucket's own versions
+//! if it was a good record, delete it if it was not.
 //!
-//! One GET of n and one of n-1 run side by side; n-1 is skipped when its hash is known to this process or machine.
+//! One GET of n and one of n-1 run side by side; n-1 is skipped when its hash is known to this process or machine. A machine
+//! that has seen a record above a gap does not mind the gap: only the past was lost.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -28,6 +33,10 @@ use super::Anchor;
 
 /// How many strange objects in front of the newest record are looked past.
 const MAX_IGNORED: usize = 32;
+
+/// How many keys a listing asks for. It costs what a listing of one does, and shows a gap below as many wild numbers in a row, less
+/// one; beyond that only [`Log::verify`] finds them.
+const LISTED: usize = 64;
 
 /// A record that was read or written, and the hash of its bytes, which the next record repeats.
 #[derive(Debug, Clone)]
@@ -54,6 +63,19 @@ pub struct Newest {
     pub link: Option<Arc<Link>>,
     /// Strange objects in front of it; also in the program's log.
     pub ignored: Vec<Ignored>,
+}
+
+/// Numbers of records that follow each other.
+#[derive(Debug, Clone, Copy)]
+struct Strand {
+    /// The highest.
+    top: u64,
+    /// The lowest that the listing showed.
+    bottom: u64,
+    /// The next number that it showed.
+    below: Option<u64>,
+    /// Whether it showed that the number before `bottom` is missing.
+    ends: bool,
 }
 
 /// The newest record of each log that this process has seen.
@@ -130,26 +152,27 @@ impl Log {
         let mut ignored = Vec::new();
         let mut behind = None;
         loop {
-            let Some((key, seq)) = self.candidate(behind.take(), &mut ignored).await? else {
+            let Some(strand) = self.strand(behind.take(), &mut ignored).await? else {
                 self.must_not_go_back(anchor, None)?;
                 return Ok(Newest { link: None, ignored });
             };
+            let seq = strand.top;
             if let Some(link) = known.as_ref().filter(|link| link.record.seq == seq) {
                 return Ok(Newest { link: Some(Arc::clone(link)), ignored });
             }
-            match self.judge(seq, anchor).await? {
-                Some(link) => {
-                    self.must_not_go_back(anchor, Some(seq))?;
-                    let link = Arc::new(link);
-                    self.remember(&link).await;
-                    return Ok(Newest { link: Some(link), ignored });
+            if self.is_wild(&strand, anchor).await? {
+                for seq in (strand.bottom..=strand.top).rev() {
+                    let reason = format!("there is no record {} before it", strand.bottom - 1);
+                    self.ignore(&mut ignored, &self.key(seq), reason)?;
                 }
-                None => {
-                    let reason = format!("there is no record {} before it", seq - 1);
-                    self.ignore(&mut ignored, &key, reason)?;
-                    behind = Some(key);
-                }
+                behind = Some(self.key(strand.bottom));
+                continue;
             }
+            let link = self.judge(seq, anchor).await?;
+            self.must_not_go_back(anchor, Some(seq))?;
+            let link = Arc::new(link);
+            self.remember(&link).await;
+            return Ok(Newest { link: Some(link), ignored });
         }
     }
 
@@ -194,41 +217,99 @@ impl Log {
         self.repository.format().uuid
     }
 
-    /// The object with the highest number behind `behind`.
-    async fn candidate(
+    /// The highest numbers behind `behind`, as far as they follow each other in one listing.
+    async fn strand(
         &self,
         behind: Option<Key>,
         ignored: &mut Vec<Ignored>,
-    ) -> Result<Option<(Key, u64)>, RepoError> {
+    ) -> Result<Option<Strand>, RepoError> {
         let mut start_after = behind.map(|key| key.as_str().to_owned());
         loop {
             let request = ListRequest {
                 prefix: self.prefix.clone(),
                 start_after: start_after.take(),
                 grouping: Grouping::Flat,
-                max_keys: 1,
+                max_keys: LISTED,
             };
             let page = self.repository.store().list(&request).await?;
+            let mut strand: Option<Strand> = None;
             for object in &page.objects {
-                match layout::record_seq(&self.prefix, &object.key) {
-                    Some(seq) => return Ok(Some((object.key.clone(), seq))),
-                    None => self.ignore(ignored, &object.key, "its key is not spelt as a record's".into())?,
+                match (layout::record_seq(&self.prefix, &object.key), &mut strand) {
+                    (Some(seq), None) => {
+                        strand = Some(Strand { top: seq, bottom: seq, below: None, ends: false });
+                    }
+                    (Some(seq), Some(strand)) if seq + 1 == strand.bottom => strand.bottom = seq,
+                    (Some(seq), Some(strand)) => {
+                        (strand.below, strand.ends) = (Some(seq), true);
+                        break;
+                    }
+                    (None, None) => {
+                        self.ignore(ignored, &object.key, "its key is not spelt as a record's".into())?;
+                    }
+                    // Not in front of the newest record, so in nobody's way.
+                    (None, Some(_)) => {}
                 }
             }
-            match page.next {
-                Some(next) => start_after = Some(next),
-                None => return Ok(None),
+            match (strand, page.next) {
+                (Some(strand), next) => {
+                    let ends = strand.ends || next.is_none();
+                    return Ok(Some(Strand { ends, ..strand }));
+                }
+                (None, Some(next)) => start_after = Some(next),
+                (None, None) => return Ok(None),
             }
         }
     }
 
-    /// `None` when record `seq` is out of sequence.
-    async fn judge(&self, seq: u64, anchor: Option<Anchor>) -> Result<Option<Link>, RepoError> {
+    /// Whether the records of `strand` hang in the air because a broken writer made them.
+    ///
+    /// # Errors
+    /// [`RepoError::Damaged`] when they may as well be the newest records of a log that has lost the one before them.
+    async fn is_wild(&self, strand: &Strand, anchor: Option<Anchor>) -> Result<bool, RepoError> {
+        let Strand { top, bottom, below, ends } = *strand;
+        // A page may be shorter than what was asked for: of a lone number nothing is known yet.
+        let complete = bottom == 1 || !(ends || top == bottom);
+        if complete || anchor.is_some_and(|anchor| anchor.seq >= bottom) {
+            return Ok(false);
+        }
+        let missing = bottom - 1;
+        if let Some(anchor) = anchor.filter(|anchor| anchor.seq == missing) {
+            self.must_follow(self.record(bottom).await?, Some(anchor.hash))?;
+            return Ok(false);
+        }
+        // Some stores list late.
+        match self.repository.store().get(&self.key(missing)).await {
+            Err(error) if error.is_not_found() => {}
+            other => return other.map(|_| false).map_err(RepoError::from),
+        }
+        let link = match self.record(bottom).await {
+            Err(RepoError::Damaged { .. }) if top == bottom => return Ok(true),
+            other => other?,
+        };
+        if let Some(below) = below {
+            let bytes = self.repository.get(&self.key(below)).await?;
+            if link.record.previous_record == Some(Record::hash_of(&bytes)) {
+                return Ok(true);
+            }
+        }
+        let newest = if top == bottom { link } else { self.record(top).await? };
+        let head = newest.record.head.map_or_else(String::new, |(id, _)| {
+            format!(" (record {top} names commit {}, which can be read by its id)", id.to_hex())
+        });
+        let rule = format!(
+            "it continues record {missing}, which does not exist: if that one was lost, restore it from the bucket's versions; \
+             if record {bottom} is not of this log, delete it and what is above it{head}"
+        );
+        Err(self.altered(&self.key(bottom), rule))
+    }
+
+    /// Record `seq`, which continues the one before it.
+    async fn judge(&self, seq: u64, anchor: Option<Anchor>) -> Result<Link, RepoError> {
         let key = self.key(seq);
         if let Some(anchor) = anchor.filter(|anchor| anchor.seq == seq) {
             let link = self.record(seq).await?;
             return if link.hash == anchor.hash {
-                Ok(Some(link))
+                Ok(link)
             } else {
                 Err(self.altered(&key, format!("this machine has seen record {seq} with other bytes")))
             };
@@ -236,17 +317,12 @@ impl Log {
         let known = anchor.filter(|anchor| anchor.seq + 1 == seq).map(|anchor| anchor.hash);
         if seq == 1 || known.is_some() {
             let link = self.record(seq).await?;
-            return self.must_follow(link, known).map(Some);
+            return self.must_follow(link, known);
         }
         let previous_key = self.key(seq - 1);
-        let (bytes, previous) =
-            join(self.repository.get(&key), self.repository.store().get(&previous_key)).await;
-        let previous = match previous {
-            Err(error) if error.is_not_found() => return Ok(None),
-            other => Record::hash_of(&other?),
-        };
+        let (bytes, previous) = join(self.repository.get(&key), self.repository.get(&previous_key)).await;
         let link = self.decode(seq, &key, &bytes?)?;
-        self.must_follow(link, Some(previous)).map(Some)
+        self.must_follow(link, Some(Record::hash_of(&previous?)))
     }
 
     /// Checks that a record continues the one whose hash is given (none for the first).
