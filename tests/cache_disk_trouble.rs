@@ -7,8 +7,8 @@ mod cache_support;
 use std::fs;
 use std::sync::Arc;
 
-use atfs::cache::{Cache, CacheError, CacheOptions, CachedFile};
-use cache_support::{SmallDisk, Source, content, files, key, open};
+use atfs::cache::{Cache, CacheError, CachedFile};
+use cache_support::{SmallDisk, Source, content, files, key, open, options};
 use nix::mount::MsFlags;
 
 const LIMIT: u64 = 1 << 30;
@@ -76,9 +76,17 @@ async fn a_disk_that_turns_read_only_serves_what_it_has() {
     }
     assert_eq!(sources[0].fetches(), before, "served from the disk");
     assert!(cache.stats().disk_errors > 0);
+    // Writable again, it keeps again.
+    disk.set_read_only(MsFlags::empty());
+    for (i, source) in sources.iter().enumerate().skip(1) {
+        let file = file(&cache, i as u64, source);
+        read_all(&file, source).await;
+        assert!(file.is_complete() && file.complete_file().is_some(), "file {i}");
+    }
+    disk.set_read_only(MsFlags::MS_RDONLY);
     drop(cache);
     // Opening it is refused, with the reason.
-    match Cache::open(disk.path(), &CacheOptions { limit_bytes: LIMIT }) {
+    match Cache::open(disk.path(), &options(LIMIT)) {
         Err(CacheError::Dir { source, path, .. }) => {
             assert_eq!(source.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
             assert!(path.starts_with(disk.path().to_str().unwrap()));
@@ -110,6 +118,39 @@ async fn a_directory_that_vanishes_under_us() {
     assert!(sources[2].fetched().values().all(|&n| n == 1));
     assert!(cache.stats().disk_errors > 0);
     assert!(!dir.path().exists(), "nobody builds a directory that was taken away");
+}
+
+#[tokio::test]
+async fn a_disk_that_goes_away_and_comes_back() {
+    let place = tempfile::tempdir().unwrap();
+    let (dir, away) = (place.path().join("cache"), place.path().join("away"));
+    let cache = open(&dir, LIMIT);
+    let sources: Vec<_> = (0..4).map(|i| Source::new(content(i, 600_000), 100_000)).collect();
+    for i in [0, 1] {
+        read_all(&file(&cache, i, &sources[i as usize]), &sources[i as usize]).await;
+    }
+    let counted = cache.stats().bytes_on_disk;
+    fs::rename(&dir, &away).unwrap();
+    let before = sources[0].fetches();
+    for i in [0, 2] {
+        read_all(&file(&cache, i, &sources[i as usize]), &sources[i as usize]).await;
+    }
+    assert!(sources[0].fetches() > before, "read from the store");
+    assert!(cache.stats().disk_errors > 0);
+    assert_eq!(cache.stats().bytes_on_disk, counted, "what may come back stays counted");
+    cache.prune(0);
+    fs::rename(&away, &dir).unwrap();
+    let before = sources[0].fetches();
+    // What was to be evicted in the meantime could not be, and may be used no more; nothing is lost for what comes.
+    for i in [2, 3] {
+        let file = file(&cache, i, &sources[i as usize]);
+        read_all(&file, &sources[i as usize]).await;
+        assert!(file.complete_file().is_some(), "kept again");
+    }
+    assert_eq!(sources[0].fetches(), before);
+    drop(cache);
+    let cache = open(&dir, LIMIT);
+    assert!((0..4).all(|i| cache.contains(key(i), 600_000)));
 }
 
 #[tokio::test]

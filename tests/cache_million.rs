@@ -9,8 +9,8 @@ mod cache_support;
 use std::fs;
 use std::time::Instant;
 
-use atfs::cache::{Cache, CacheOptions};
-use cache_support::{Source, content, key};
+use atfs::cache::Cache;
+use cache_support::{Source, content, key, options};
 
 const ENTRIES: u64 = 1_000_000;
 const SIZE: u64 = 100_000;
@@ -24,16 +24,20 @@ fn resident_mib() -> u64 {
 #[ignore = "makes a million files and measures"]
 async fn a_million_entries() {
     let dir = tempfile::tempdir().unwrap();
-    let options = CacheOptions { limit_bytes: 1 << 50 };
+    let options = options(1 << 50);
     drop(Cache::open(dir.path(), &options).unwrap());
     for i in 0..ENTRIES {
         let hex = blake3::hash(&i.to_le_bytes()).to_hex();
-        let shard = dir.path().join("v1/files").join(&hex[..2]);
-        if i < 100_000 {
-            fs::create_dir_all(&shard).unwrap();
+        // Sparse, and marked as durable: what is measured is names and inodes.
+        for (kind, size) in [("v1/files", SIZE), ("v1/sums", 104)] {
+            let shard = dir.path().join(kind).join(&hex[..2]);
+            if i < 100_000 {
+                fs::create_dir_all(&shard).unwrap();
+            }
+            let file = fs::File::create(shard.join(format!("{hex}-{SIZE:x}"))).unwrap();
+            file.set_len(size).unwrap();
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o1400)).unwrap();
         }
-        // Sparse: what is measured is names and inodes.
-        fs::File::create(shard.join(format!("{hex}-{SIZE:x}"))).unwrap().set_len(SIZE).unwrap();
     }
     for state in ["inodes in memory", "inodes in memory", "kernel caches dropped"] {
         if state == "kernel caches dropped" {
@@ -52,7 +56,7 @@ async fn a_million_entries() {
         assert_eq!(source.fetches(), 0);
         cache.wait_until_ready();
         let ready = start.elapsed();
-        assert_eq!(cache.stats().bytes_on_disk, ENTRIES * SIZE.div_ceil(4096) * 4096);
+        assert_eq!(cache.stats().bytes_on_disk, ENTRIES * (SIZE.div_ceil(4096) + 1) * 4096);
         let resident = resident_mib().saturating_sub(before);
         println!(
             "{state}: opened in {open:.0?}, first read after {first_read:.0?}, all counted after {ready:.1?}, \

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 /// larger than it.
 const SIZES: [usize; 8] = [1, 4096, 5000, 30_000, 65_536, 70_000, 100_000, 400_000];
 const LIMIT: u64 = 64 * 4096;
-/// The lock and the record of the boot: of a limit as low as this they are more than the part set aside for
+/// The lock and how far the scrub is: of a limit as low as this they are more than the part set aside for
 /// them.
 const OWN: u64 = 2 * 4096;
 

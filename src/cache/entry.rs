@@ -4,6 +4,10 @@
 //!   unmarked or overwritten while the file is used. So a reader that finds a range marked may read it from
 //!   the descriptor it found beside the marks, without a lock.
 //! - When the last byte is there the file gets its name and the descriptor is replaced by a read-only one.
+//! - What a power cut has made doubtful ([`Stage::Claim`]) has its name already, and no byte of it is marked. A reader who
+//!   misses a byte has the piece around it compared with its sum; what matches is marked, what does not is written anew, into
+//!   the same file. When every byte is marked it is complete again. So nothing is fetched that is there, nobody waits for
+//!   more than he reads, and a second power cut finds a claim again.
 //! - When the disk fails a read, the file is given up whole ([`Stage::Off`]): the bytes come from the store
 //!   from then on.
 
@@ -11,13 +15,15 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::contents::Named;
 use super::fetch::InFlight;
 use super::key::{EntryKey, Item};
 use super::order::{Extent, Idle, Partial};
 use super::room::{Known, Room, blocks_of};
 use super::spans::Spans;
+use super::sums::{Sum, Sums};
 
 /// A content that somebody has open.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub(super) struct Entry {
     known: Known,
     opened: OnceLock<()>,
     disk: RwLock<Disk>,
+    /// Sums of a claim's pieces that nobody has compared yet. Held while one is, so that it is done once.
+    claim: Mutex<Sums>,
     /// The pieces that are being fetched.
     pub(super) in_flight: InFlight,
 }
@@ -34,7 +42,9 @@ pub(super) struct Entry {
 struct Disk {
     stage: Stage,
     spans: Spans,
-    /// `Some` while the stage is `Partial` or `Complete`.
+    /// Of the pieces that are marked, until the file is complete.
+    sums: Sums,
+    /// `Some` while the stage is `Partial`, `Claim` or `Complete`.
     file: Option<Arc<File>>,
     /// What the marked bytes are counted with; room that a piece has reserved and not yet filled is not
     /// among it.
@@ -47,16 +57,33 @@ enum Stage {
     Empty,
     /// Some of it, in the partial file of this number.
     Partial(u64),
+    /// All of it may be there, under its name; what is marked is. The account has all of it.
+    Claim(Access),
     /// All of it, under its name.
     Complete,
     /// The disk is not used for it any more, though this may still lie there.
     Off(Option<Extent>),
 }
 
+/// How a claim's file is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+impl Disk {
+    /// Nothing, at this stage.
+    fn nothing(stage: Stage) -> Self {
+        Self { stage, spans: Spans::default(), sums: Sums::default(), file: None, blocks: 0 }
+    }
+}
+
 impl Entry {
     pub(super) fn new(key: EntryKey, known: Known) -> Self {
-        let disk = Disk { stage: Stage::Empty, spans: Spans::default(), file: None, blocks: 0 };
-        Self { key, known, opened: OnceLock::new(), disk: RwLock::new(disk), in_flight: InFlight::default() }
+        let disk = RwLock::new(Disk::nothing(Stage::Empty));
+        let (claim, in_flight) = (Mutex::default(), InFlight::default());
+        Self { key, known, opened: OnceLock::new(), disk, claim, in_flight }
     }
 
     fn disk(&self) -> RwLockReadGuard<'_, Disk> {
@@ -79,20 +106,28 @@ impl Entry {
     /// Opens the files that are known, once; every other method comes after it.
     pub(super) fn open(&self, room: &Room) {
         self.opened.get_or_init(|| {
-            let whole = Idle { blocks: blocks_of(&self.whole()), extent: Extent::Complete };
             let (idle, counted) = match &self.known {
                 Known::Nothing => return,
-                Known::Idle(idle) => (idle, true),
-                Known::Unknown => (&whole, false),
+                Known::Idle(idle) => (idle.clone(), true),
+                Known::Unknown => {
+                    let blocks = room.layout.named_blocks(&self.key);
+                    (Idle { blocks, extent: Extent::Complete }, false)
+                }
             };
             let opened = match &idle.extent {
-                Extent::Complete => {
-                    let file = room.layout.open_complete(&self.key);
-                    file.map(|file| (Stage::Complete, Spans::of(self.whole()), file))
-                }
+                Extent::Complete => room.layout.open_named(&self.key).map(|named| match named {
+                    Named::Trusted(file) => {
+                        (Stage::Complete, Spans::of(self.whole()), Sums::default(), Arc::new(file))
+                    }
+                    Named::Claim(file, sums) => {
+                        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = sums;
+                        (Stage::Claim(Access::Read), Spans::default(), Sums::default(), Arc::new(file))
+                    }
+                }),
                 Extent::Partial(partial) => {
-                    let file = room.layout.open_partial(partial.number);
-                    file.map(|file| (Stage::Partial(partial.number), partial.spans.clone(), file))
+                    let Partial { number, spans, sums } = &**partial;
+                    let file = room.layout.open_partial(*number).map(Arc::new);
+                    file.map(|file| (Stage::Partial(*number), spans.clone(), sums.clone(), file))
                 }
                 // Not under the name of a content.
                 Extent::Slab(_) => return,
@@ -107,11 +142,11 @@ impl Entry {
                 room.charge(self.item(), idle.blocks);
             }
             match opened {
-                Ok((stage, spans, file)) => {
-                    let file = Some(Arc::new(file));
-                    *self.disk_mut() = Disk { stage, spans, file, blocks: idle.blocks };
+                Ok((stage, spans, sums, file)) => {
+                    let file = Some(file);
+                    *self.disk_mut() = Disk { stage, spans, sums, file, blocks: idle.blocks };
                 }
-                Err(error) => self.not_opened(room, idle, &error),
+                Err(error) => self.not_opened(room, &idle, &error),
             }
         });
     }
@@ -121,8 +156,10 @@ impl Entry {
         room.report("open", self.key, error);
         match error.kind() {
             // Deleted behind our back, or not what its name says: as if it had never been there.
-            io::ErrorKind::NotFound | io::ErrorKind::InvalidData => room.discard(self.item(), idle),
-            // Too many open files, no rights: nothing against the file, which stays for the next time.
+            io::ErrorKind::NotFound | io::ErrorKind::InvalidData if room.layout.is_there() => {
+                room.discard(self.item(), idle);
+            }
+            // Too many open files, no rights, the disk is away: nothing against the file, which stays for the next time.
             _ => self.disk_mut().stage = Stage::Off(Some(idle.extent.clone())),
         }
     }
@@ -139,10 +176,11 @@ impl Entry {
         match std::mem::replace(&mut disk.stage, Stage::Empty) {
             Stage::Empty => None,
             Stage::Partial(number) => {
-                let spans = std::mem::take(&mut disk.spans);
-                Some(Extent::Partial(Arc::new(Partial { number, spans })))
+                let (spans, sums) = (std::mem::take(&mut disk.spans), std::mem::take(&mut disk.sums));
+                Some(Extent::Partial(Arc::new(Partial { number, spans, sums })))
             }
-            Stage::Complete => Some(Extent::Complete),
+            // What was compared of a claim is compared again the next time: that costs no fetch.
+            Stage::Complete | Stage::Claim(_) => Some(Extent::Complete),
             Stage::Off(left) => left,
         }
     }
@@ -188,13 +226,45 @@ impl Entry {
         }
     }
 
-    /// Takes the entry off the disk: what is marked cannot be read.
-    fn give_up(&self, room: &Room) {
-        let off = Disk { stage: Stage::Off(None), spans: Spans::default(), file: None, blocks: 0 };
-        let before = std::mem::replace(&mut *self.disk_mut(), off);
+    /// Whether what is missing may be on disk nevertheless: [`Entry::look_in_claim`] tells.
+    pub(super) fn is_claim(&self) -> bool {
+        matches!(self.disk().stage, Stage::Claim(_))
+    }
+
+    /// Marks what of `range` turns out to be what was written. Reads the disk and hashes, so not for a thread that must not
+    /// wait.
+    pub(super) fn look_in_claim(&self, room: &Room, range: &Range<u64>) {
+        let mut unseen = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        for (piece, sum) in unseen.take_overlapping(range) {
+            let file = {
+                let disk = self.disk();
+                match &disk.file {
+                    Some(file) if !disk.spans.covers(&piece) => Arc::clone(file),
+                    _ => continue,
+                }
+            };
+            let mut bytes = vec![0; (piece.end - piece.start) as usize];
+            match file.read_exact_at(&mut bytes, piece.start) {
+                Ok(()) if Sum::of(&bytes) == sum => {
+                    self.mark(room, &piece, sum, 0);
+                }
+                // It never got to the disk, and is fetched.
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                Err(error) => room.report("read", self.key, &error),
+            }
+        }
+    }
+
+    /// Takes the entry off the disk: what is marked cannot be read, or is not what was written.
+    pub(super) fn give_up(&self, room: &Room) {
+        let before = std::mem::replace(&mut *self.disk_mut(), Disk::nothing(Stage::Off(None)));
         let extent = match before.stage {
-            Stage::Partial(number) => Extent::Partial(Arc::new(Partial { number, spans: Spans::default() })),
-            Stage::Complete => Extent::Complete,
+            Stage::Partial(number) => {
+                let (spans, sums) = (Spans::default(), Sums::default());
+                Extent::Partial(Arc::new(Partial { number, spans, sums }))
+            }
+            Stage::Complete | Stage::Claim(_) => Extent::Complete,
             Stage::Empty => return,
             // Another reader was quicker.
             Stage::Off(left) => {
@@ -208,15 +278,17 @@ impl Entry {
     /// Writes a verified piece to disk and marks it; the last one completes the file. `false`: it is not
     /// kept. Blocks.
     pub(super) fn store(&self, room: &Room, range: &Range<u64>, bytes: &[u8]) -> bool {
-        if matches!(self.disk().stage, Stage::Off(_)) {
-            return false;
-        }
-        let blocks = blocks_of(range);
+        let blocks = match self.disk().stage {
+            Stage::Off(_) => return false,
+            // It has been counted with all of it.
+            Stage::Claim(_) => 0,
+            _ => blocks_of(range),
+        };
         if !room.reserve(self.item(), blocks) {
             return false;
         }
         match room.with_room_made(blocks, || self.write(room, range.start, bytes)) {
-            Ok(true) => self.mark(room, range, blocks),
+            Ok(true) => self.mark(room, range, Sum::of(bytes), blocks),
             Ok(false) => {
                 room.release(self.item(), blocks);
                 self.disk().spans.covers(range)
@@ -229,25 +301,25 @@ impl Entry {
         }
     }
 
-    /// Marks bytes that are written. `false` if the file was given up meanwhile.
-    fn mark(&self, room: &Room, range: &Range<u64>, blocks: u64) -> bool {
-        let last = {
+    /// Marks bytes that are on disk; the last mark completes the file. `false` if it was given up meanwhile.
+    fn mark(&self, room: &Room, range: &Range<u64>, sum: Sum, blocks: u64) -> bool {
+        let is_last = {
             let mut disk = self.disk_mut();
-            let Stage::Partial(number) = disk.stage else {
+            if !matches!(disk.stage, Stage::Partial(_) | Stage::Claim(_)) {
                 let there = disk.spans.covers(range);
                 drop(disk);
                 room.release(self.item(), blocks);
                 return there;
-            };
+            }
             disk.blocks += blocks;
+            disk.sums.note(range, sum);
             // Only the mark that makes it whole completes it.
             let was_whole = disk.spans.covers(&self.whole());
             disk.spans.insert(range.clone());
-            let whole = !was_whole && disk.spans.covers(&self.whole());
-            whole.then_some(number).zip(disk.file.clone())
+            !was_whole && disk.spans.covers(&self.whole())
         };
-        if let Some((number, file)) = last {
-            self.complete(room, number, &file);
+        if is_last {
+            self.complete(room);
         }
         true
     }
@@ -272,29 +344,64 @@ impl Entry {
                 disk.file = Some(Arc::new(file));
                 Ok(disk.file.clone())
             }
-            Stage::Partial(_) => Ok(disk.file.clone()),
+            Stage::Claim(Access::Read) => {
+                let Some(file) = &disk.file else { return Ok(None) };
+                disk.file = Some(Arc::new(room.layout.open_claim(&self.key, file)?));
+                disk.stage = Stage::Claim(Access::Write);
+                Ok(disk.file.clone())
+            }
+            Stage::Partial(_) | Stage::Claim(Access::Write) => Ok(disk.file.clone()),
             Stage::Complete | Stage::Off(_) => Ok(None),
         }
     }
 
-    /// Gives the file its name. Only the thread that marked the last byte comes here.
-    fn complete(&self, room: &Room, number: u64, file: &File) {
-        let read_only = match room.layout.complete(number, file, &self.key) {
+    /// Gives the file its sums and its name. Only the thread that marked the last byte comes here.
+    fn complete(&self, room: &Room) {
+        let (number, file, sums, before) = {
+            let mut disk = self.disk_mut();
+            let number = match disk.stage {
+                Stage::Partial(number) => Some(number),
+                Stage::Claim(_) => None,
+                _ => return,
+            };
+            let Some(file) = disk.file.clone() else { return };
+            (number, file, std::mem::take(&mut disk.sums), disk.blocks)
+        };
+        let exact = blocks_of(&self.whole()) + sums.blocks();
+        // Neighbouring pieces that share a block were both counted with it, which mostly leaves enough for the sums.
+        let more = exact.saturating_sub(before);
+        if more > 0 && !room.reserve(self.item(), more) {
+            return;
+        }
+        let completed = match number {
+            Some(number) => room.layout.complete(number, &file, &self.key, &sums),
+            None => room.layout.complete_claim(&file, &self.key, &sums),
+        };
+        let read_only = match completed {
             Ok(read_only) => read_only,
             // Every byte is there and is read from the nameless file; only the next process will not find it.
-            Err(error) => return room.report("keep", self.key, &error),
+            Err(error) => {
+                room.release(self.item(), more);
+                return room.report("keep", self.key, &error);
+            }
         };
-        let exact = blocks_of(&self.whole());
         let before = {
             let mut disk = self.disk_mut();
-            if !matches!(disk.stage, Stage::Partial(_)) {
-                return;
+            if matches!(disk.stage, Stage::Partial(_) | Stage::Claim(_)) {
+                disk.stage = Stage::Complete;
+                disk.file = Some(Arc::new(read_only));
+                Some(std::mem::replace(&mut disk.blocks, exact) + more)
+            } else {
+                None
             }
-            disk.stage = Stage::Complete;
-            disk.file = Some(Arc::new(read_only));
-            std::mem::replace(&mut disk.blocks, exact)
         };
-        // Neighbouring pieces that share a block were both counted with it.
-        room.release(self.item(), before.saturating_sub(exact));
+        match before {
+            Some(before) => {
+                room.release(self.item(), before.saturating_sub(exact));
+                room.fresh.add(self.key);
+            }
+            // Given up meanwhile, under the name that it had then.
+            None => room.discard(self.item(), &Idle { blocks: more, extent: Extent::Complete }),
+        }
     }
 }

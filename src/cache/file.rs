@@ -125,6 +125,9 @@ impl CachedFile {
         }
         let range = offset..end;
         let entry = self.pin.entry();
+        if entry.is_claim() && entry.first_gap(range.clone()).is_some() {
+            self.look_in_claim(range.clone()).await;
+        }
         if entry.first_gap(range.clone()).is_none()
             && let Some(bytes) = self.read_disk(range.clone()).await
         {
@@ -148,6 +151,9 @@ impl CachedFile {
     /// As [`CachedFile::read`]; what was fetched before stays.
     pub async fn fill(&self, range: Range<u64>, at_once: usize) -> Result<Filled, CacheError> {
         let end = range.end.min(self.size());
+        if self.pin.entry().is_claim() && range.start < end {
+            self.look_in_claim(range.start..end).await;
+        }
         // Handles of their own instead of borrows: only so can a task of the runtime call this.
         let missing = stream::unfold((self.clone(), range.start), move |(file, offset)| async move {
             let gap = file.pin.entry().first_gap(offset..end)?;
@@ -178,6 +184,14 @@ impl CachedFile {
 
     fn cache(&self) -> &Cache {
         self.pin.cache()
+    }
+
+    /// Marks what of `range` a power cut has left as it was written.
+    async fn look_in_claim(&self, range: Range<u64>) {
+        let pin = self.pin.clone();
+        let look = move || pin.entry().look_in_claim(&pin.cache().room, &range);
+        // What was not looked at is fetched.
+        let _ = tokio::task::spawn_blocking(look).await;
     }
 
     /// The bytes of `range`, all of which was on disk; `None` when the disk fails.

@@ -101,6 +101,16 @@ pub(super) enum Item {
     Slab(SlabKey),
 }
 
+impl Item {
+    /// The content, if it is one.
+    pub(super) fn content(&self) -> Option<EntryKey> {
+        match self {
+            Self::Content(key) => Some(*key),
+            Self::Slab(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -15,37 +15,51 @@
 //!   for it half a second, and goes on without it in a directory of millions (until it ends, existing
 //!   contents are served and new ones are not kept).
 //!
+//! - **What is believed was proven**: by this process, by the boot of the machine, by a finished `syncfs`, or by a sum. And
+//!   the disk is read again now and then, since it may forget.
+//!
 //! # Who calls whom
 //! [`CachedFile`] (`file`) answers reads; it *claims* pieces (`fetch`), which a [`Pieces`] fetches and an
 //! `entry` keeps on disk, if `room` grants the blocks; `room` holds the accounts and evicts in the order of
-//! `order`; `small` answers for small contents out of a `slab`; `layout` spells every path. No lock is held over a wait. Locks nest in one order only: pieces
+//! `order`, under the limit and above the `floor`; `small` answers for small contents out of a `slab`; `layout` spells every
+//! path, `contents` those of complete files. What makes a complete file believable: `sums`, `durable`, `scrub`. `keeper` has the threads.
+//!
+//! No lock is held over a wait. Locks nest in one order only: pieces
 //! under way, then an entry's marks; the accounts are taken with neither, except that closing an entry
 //! reads its marks.
 //!
-//! # What comes later, and where it goes
-//! A free-space floor: one more condition in
-//! `Room::reserve`, with `Room::shed` to meet it. Trust after power loss: instead of the boot rule in
-//! `layout`. Adoption of committed files: beside [`Cache::insert`].
+//! # Not here
+//! Nothing is pinned beyond what is open: a promise to keep what may not be there yet belongs to prefetching. Adoption of
+//! committed files will go beside [`Cache::insert`].
 
+mod contents;
+mod durable;
 mod entry;
 mod error;
 mod fetch;
 mod file;
+mod floor;
+mod idle;
+mod keeper;
 mod key;
 mod layout;
+mod machine;
 mod order;
 mod pieces;
 mod recent;
 mod room;
 mod scan;
+mod scrub;
 mod slab;
 mod slabs;
 mod small;
 mod spans;
 mod stats;
+mod sums;
 mod trouble;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,14 +71,18 @@ use bytes::Bytes;
 pub use error::CacheError;
 pub use file::{CachedFile, Filled};
 pub use key::ContentKey;
+pub use machine::{Machine, ThisMachine};
 pub use pieces::{FetchError, MAX_PIECE_BYTES, Pieces};
-pub use stats::CacheStats;
+pub use scrub::Verified;
+pub use stats::{CacheInfo, CacheStats, Holding, Pruned};
 
 use file::Pin;
+use floor::{Disk, Floor};
+use keeper::Threads;
 use key::EntryKey;
 use layout::Layout;
 use recent::Recent;
-use room::Room;
+use room::{BLOCK_BYTES, Room};
 use stats::Counters;
 
 /// How long [`Cache::open`] waits for the scan: long enough for some 100,000 entries, short enough to go
@@ -78,6 +96,17 @@ pub struct CacheOptions {
     /// included (below that its directories, 1 MiB in all, come on top). With less than a piece nothing is
     /// kept.
     pub limit_bytes: u64,
+    /// What stays free on the file system, in bytes, whatever the limit says; `None`: 5 % of it, at most 1 GiB.
+    pub floor_bytes: Option<u64>,
+    /// The machine it runs on.
+    pub machine: Arc<dyn Machine>,
+}
+
+impl CacheOptions {
+    /// A cache of at most `limit_bytes` on this machine.
+    pub fn new(limit_bytes: u64) -> Self {
+        Self { limit_bytes, floor_bytes: None, machine: Arc::new(ThisMachine) }
+    }
 }
 
 /// The cache of one directory, which no other process serves meanwhile.
@@ -85,6 +114,8 @@ pub struct Cache {
     room: Arc<Room>,
     recent: Recent,
     scan: ScanThread,
+    /// Held, not used: those that go on for as long as the cache is open.
+    _threads: Threads,
 }
 
 /// The thread that reads the directory.
@@ -100,16 +131,26 @@ impl Cache {
     /// [`CacheError::InUse`] when another process has it; [`CacheError::Dir`] when it cannot be made,
     /// locked or written.
     pub fn open(dir: &Path, options: &CacheOptions) -> Result<Arc<Self>, CacheError> {
-        let room = Arc::new(Room::new(Layout::open(dir)?, options.limit_bytes));
+        let layout = Layout::open(dir, Arc::clone(&options.machine))?;
+        let floor = Floor::new(dir, options.floor_bytes);
+        let room = Arc::new(Room::new(layout, options.limit_bytes, floor));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new().name("atfs-cache-scan".into()).spawn({
             let (room, stop) = (Arc::clone(&room), Arc::clone(&stop));
             move || room.scan(|| stop.load(Ordering::Relaxed))
         });
-        let thread = thread.map_err(|e| CacheError::dir("start a thread to read", dir, e))?;
-        room.wait_for_scan(SCAN_PATIENCE);
+        let no_thread = |e| CacheError::dir("start a thread to read", dir, e);
+        let thread = thread.map_err(no_thread)?;
         let scan = ScanThread { stop, thread: Mutex::new(Some(thread)) };
-        Ok(Arc::new(Self { room, recent: Recent::default(), scan }))
+        let mut threads = Threads::default();
+        for (name, run) in
+            [("atfs-cache-keep", keeper::keep as fn(&Room, &_)), ("atfs-cache-scrub", scrub::run)]
+        {
+            let room = Arc::clone(&room);
+            threads.start(name, move |stop| run(&room, stop)).map_err(no_thread)?;
+        }
+        room.wait_for_scan(SCAN_PATIENCE);
+        Ok(Arc::new(Self { room, recent: Recent::default(), scan, _threads: threads }))
     }
 
     /// Opens the content `key` of `size` bytes; what of it is not on disk is fetched by `pieces` when it is
@@ -135,6 +176,46 @@ impl Cache {
     /// The counters, now.
     pub fn stats(&self) -> CacheStats {
         self.room.stats()
+    }
+
+    /// What it holds and what its disk has. Looks at every entry.
+    pub fn info(&self) -> CacheInfo {
+        let [whole, partial, small] = self.room.holdings();
+        let disk = Disk::of(self.room.layout.dir());
+        CacheInfo {
+            stats: self.stats(),
+            whole,
+            partial,
+            small,
+            floor_bytes: self.room.floor.bytes,
+            free_bytes: disk.map(|disk| disk.free),
+            disk_bytes: disk.map(|disk| disk.total),
+        }
+    }
+
+    /// Evicts what was not used for the longest time until at most `bytes` are on disk, but nothing that is open. Deletes
+    /// files, so it may take its time.
+    pub fn prune(&self, bytes: u64) -> Pruned {
+        let before = self.stats().bytes_on_disk;
+        self.room.prune(bytes / BLOCK_BYTES);
+        let CacheStats { bytes_on_disk, bytes_open, .. } = self.stats();
+        Pruned { bytes_before: before, bytes_on_disk, bytes_open }
+    }
+
+    /// Reads everything that is on disk and compares it with what was written, as fast as the disk can; what is wrong is
+    /// taken off it. `progress` is called after every piece; it may end it.
+    pub fn verify(&self, progress: impl FnMut(&Verified) -> ControlFlow<()>) -> Verified {
+        self.room.verify(progress)
+    }
+
+    /// Sees to it that what became complete outlives a power cut: what the background does every 45 seconds.
+    pub fn make_durable(&self) {
+        self.room.mark_durable();
+    }
+
+    /// Makes room on the disk if others have filled it: what the background does every 5 seconds.
+    pub fn tend(&self) {
+        self.room.tend_floor();
     }
 
     /// Waits until the directory has been read, however long that takes: until then nothing new is kept.

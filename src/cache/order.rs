@@ -15,6 +15,7 @@ use moka::sync::Cache;
 use super::key::Item;
 use super::slab::Touched;
 use super::spans::Spans;
+use super::sums::Sums;
 
 /// An entry that nobody has open.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub(super) struct Idle {
 /// How much of an entry is on disk.
 #[derive(Debug, Clone)]
 pub(super) enum Extent {
-    /// All of it, under its name.
+    /// All of it, under its name; whether it is to be trusted is asked when it is opened.
     Complete,
     /// Some of it, under a number, for as long as this process lives.
     Partial(Arc<Partial>),
@@ -41,6 +42,8 @@ pub(super) enum Extent {
 pub(super) struct Partial {
     pub(super) number: u64,
     pub(super) spans: Spans,
+    /// Of the pieces that are there: 32 bytes for each.
+    pub(super) sums: Sums,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -96,6 +99,14 @@ impl Order {
     /// The entry, which stays and is now the most recently used.
     pub(super) fn touch(&self, key: &Item) -> Option<Idle> {
         self.cache.get(&Slot::Item(*key))
+    }
+
+    /// All entries, in no order.
+    pub(super) fn items(&self) -> impl Iterator<Item = (Item, Idle)> {
+        self.cache.iter().filter_map(|(slot, idle)| match *slot {
+            Slot::Item(item) => Some((item, idle)),
+            Slot::Weight(_) => None,
+        })
     }
 
     /// Whether the entry is here.

@@ -11,7 +11,7 @@
 //! [`Room::reserve`] grants a piece its blocks only while the sum stays within the limit, and evicts idle
 //! entries until it does. When all that is left is open, it refuses: the piece is served and not kept. That
 //! is also the right answer to a file larger than the cache, read from end to end again and again: a part
-//! of it stays, where LRU would keep nothing.
+//! of it stays, where LRU would keep nothing. What must stay free of the disk is the second condition ([`super::floor`]).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -20,14 +20,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::durable::Fresh;
 use super::entry::Entry;
+use super::floor::Floor;
 use super::key::{EntryKey, Item, SlabKey};
 use super::layout::Layout;
 use super::order::{Extent, Idle, Order};
 use super::scan::Scan;
 use super::slab::{Slab, Touched};
 use super::slabs::Slabs;
-use super::stats::{CacheStats, Counters};
+use super::stats::{CacheStats, Counters, Holding};
 use super::trouble::Trouble;
 
 /// The unit of accounts: the block of ext4 and xfs, below which no file takes less.
@@ -65,6 +67,9 @@ pub(super) struct Room {
     pub(super) layout: Layout,
     pub(super) counters: Counters,
     pub(super) trouble: Trouble,
+    /// What is to be marked as durable.
+    pub(super) fresh: Fresh,
+    pub(super) floor: Floor,
     limit_bytes: u64,
     /// The limit, less the file system's own part.
     pub(super) limit: u64,
@@ -101,7 +106,7 @@ enum Held {
 }
 
 impl Room {
-    pub(super) fn new(layout: Layout, limit_bytes: u64) -> Self {
+    pub(super) fn new(layout: Layout, limit_bytes: u64, floor: Floor) -> Self {
         let limit = (limit_bytes - limit_bytes / OVERHEAD_PART) / BLOCK_BYTES;
         let state = State {
             open: HashMap::new(),
@@ -117,6 +122,8 @@ impl Room {
             layout,
             counters: Counters::default(),
             trouble: Trouble::default(),
+            fresh: Fresh::default(),
+            floor,
             limit_bytes,
             limit,
             state: Mutex::new(state),
@@ -267,6 +274,9 @@ impl Room {
     /// Reserves `blocks` more for an open entry, evicting what must go for it. `false`: there is no room,
     /// keep nothing. Deletes files, so it may take its time.
     pub(super) fn reserve(&self, item: Item, blocks: u64) -> bool {
+        if !self.leaves_floor(blocks) {
+            return false;
+        }
         let give_up = Instant::now() + PATIENCE;
         let mut state = self.lock();
         loop {
@@ -305,10 +315,56 @@ impl Room {
         }
     }
 
-    /// Evicts idle entries of at least `blocks`, or all there are: the disk is full, whatever the limit says.
-    pub(super) fn shed(&self, blocks: u64) {
+    /// Evicts idle entries of at least `blocks`, or all there are, whatever the limit says: the disk is full. Returns what
+    /// went.
+    pub(super) fn shed(&self, blocks: u64) -> u64 {
         let mut state = self.lock();
-        let evicted = state.order.shrink_to(state.idle_blocks.saturating_sub(blocks));
+        let before = state.idle_blocks;
+        let evicted = state.order.shrink_to(before.saturating_sub(blocks));
+        state.die(&evicted);
+        let went = before - state.idle_blocks;
+        drop(state);
+        self.bury(evicted);
+        went
+    }
+
+    /// Evicts idle entries, the least recently used first, until all that is kept takes at most `blocks`, or nothing is
+    /// idle. Slabs are not spared.
+    pub(super) fn prune(&self, blocks: u64) {
+        loop {
+            let too_many = {
+                let state = self.lock();
+                let all = state.open_blocks + state.idle_blocks + state.stuck_blocks;
+                all.saturating_sub(blocks)
+            };
+            // A slab that was cut down instead of going goes in the next round.
+            if too_many == 0 || self.shed(too_many) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Takes a content off the disk that is not what was written.
+    pub(super) fn distrust(&self, key: EntryKey) {
+        let item = Item::Content(key);
+        let open = match self.lock().open.get(&item) {
+            Some(Open { held: Held::Content(entry), .. }) => Some(Arc::clone(entry)),
+            _ => None,
+        };
+        match open {
+            Some(entry) => {
+                entry.open(self);
+                entry.give_up(self);
+            }
+            None => self.drop_idle(item),
+        }
+    }
+
+    /// Takes an entry off the disk that nobody has open.
+    pub(super) fn drop_idle(&self, item: Item) {
+        let mut state = self.lock();
+        let Some(idle) = state.order.take(&item) else { return };
+        let evicted = vec![(item, idle)];
         state.die(&evicted);
         drop(state);
         self.bury(evicted);
@@ -418,6 +474,32 @@ impl Room {
             self.report("delete", item, error);
         }
         result.is_ok()
+    }
+
+    /// The entries of each kind: whole contents, partial ones, slabs.
+    pub(super) fn holdings(&self) -> [Holding; 3] {
+        let mut holdings = [Holding::default(); 3];
+        let mut add = |kind: usize, blocks: u64| {
+            holdings[kind].entries += 1;
+            holdings[kind].bytes += blocks * BLOCK_BYTES;
+        };
+        let state = self.lock();
+        for open in state.open.values() {
+            match &open.held {
+                Held::Content(entry) if entry.is_whole() => add(0, open.blocks),
+                Held::Content(_) => add(1, open.blocks),
+                Held::Slab(_) => add(2, open.blocks),
+            }
+        }
+        for (_, idle) in state.order.items() {
+            let kind = match idle.extent {
+                Extent::Complete => 0,
+                Extent::Partial(_) => 1,
+                Extent::Slab(_) => 2,
+            };
+            add(kind, idle.blocks);
+        }
+        holdings
     }
 
     /// The counters and the accounts.

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use super::key::{EntryKey, Item};
+use super::layout::Scanned;
 use super::order::{Extent, Idle};
 use super::room::{Room, State};
 
@@ -55,7 +56,12 @@ impl Room {
     pub(super) fn scan(&self, stop: impl Fn() -> bool) {
         let mut found: Vec<Found> = Vec::new();
         let read = self.layout.delete_discarded().and_then(|()| {
-            self.layout.scan(&stop, |item, blocks, used| found.push(Found { used, item, blocks }))
+            self.layout.scan(&stop, |Scanned { item, blocks, used, is_durable }| {
+                found.push(Found { used, item, blocks });
+                if let (Some(key), false) = (item.content(), is_durable) {
+                    self.fresh.add(key);
+                }
+            })
         });
         if let Err(error) = &read {
             self.report("read the directory", self.layout.dir().display(), error);
@@ -103,6 +109,11 @@ impl State {
         }
         self.die(&evicted);
         evicted
+    }
+
+    /// Everything that is here, open or idle.
+    pub(super) fn all_items(&self) -> Vec<Item> {
+        self.open.keys().copied().chain(self.order.items().map(|(item, _)| item)).collect()
     }
 
     fn end_scan(&mut self, read: bool, limit: u64) -> Vec<(Item, Idle)> {

@@ -205,7 +205,7 @@ impl Slab {
 }
 
 /// The blocks of a file that are no holes.
-fn present(file: &File) -> io::Result<Spans> {
+pub(super) fn present(file: &File) -> io::Result<Spans> {
     let mut there = Spans::default();
     let len = file.metadata()?.len() as i64;
     let mut at = 0;

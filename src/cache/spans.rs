@@ -64,6 +64,11 @@ impl Spans {
         }
     }
 
+    /// They, in order.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        self.0.iter().map(|(&start, &end)| start..end)
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> u64 {
         self.0.iter().map(|(start, end)| end - start).sum()

@@ -2,8 +2,51 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
+/// Entries of one kind, and what they take on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Holding {
+    /// How many.
+    pub entries: u64,
+    /// In bytes (4 KiB blocks).
+    pub bytes: u64,
+}
+
+/// What the cache holds, and what its disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CacheInfo {
+    /// The counters.
+    pub stats: CacheStats,
+    /// Contents in files of their own, whole.
+    pub whole: Holding,
+    /// Contents in files of their own, of which some is there.
+    pub partial: Holding,
+    /// Small contents: slabs, each a stretch of a pack.
+    pub small: Holding,
+    /// What stays free on the disk, in bytes.
+    pub floor_bytes: u64,
+    /// What is free on the disk, in bytes; `None` when it cannot be asked.
+    pub free_bytes: Option<u64>,
+    /// What the disk has, in bytes; `None` when it cannot be asked.
+    pub disk_bytes: Option<u64>,
+}
+
+/// What [`super::Cache::prune`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Pruned {
+    /// Bytes that were on disk before.
+    pub bytes_before: u64,
+    /// Bytes that are on disk now.
+    pub bytes_on_disk: u64,
+    /// Of them, what is open.
+    pub bytes_open: u64,
+}
+
 /// A snapshot of the cache's counters. Counts and byte sums are since the cache was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CacheStats {
     /// Reads answered from the disk alone.
@@ -20,7 +63,7 @@ pub struct CacheStats {
     pub evictions: u64,
     /// Failures of the cache's disk.
     pub disk_errors: u64,
-    /// Small contents that were not what they should be when they were read, and were fetched anew.
+    /// Contents that were not on disk what had been written, and are fetched anew.
     pub wrong_on_disk: u64,
     /// What the contents take on disk now, in bytes (4 KiB blocks).
     pub bytes_on_disk: u64,

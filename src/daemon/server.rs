@@ -263,7 +263,7 @@ fn open_cache(folder: &Folder, limit: CacheLimit) -> Option<Arc<Cache>> {
             (disk.blocks() as u64).saturating_mul(disk.fragment_size() as u64) / 100 * u64::from(percent)
         }
     };
-    match Cache::open(folder.cache_dir(), &CacheOptions { limit_bytes }) {
+    match Cache::open(folder.cache_dir(), &CacheOptions::new(limit_bytes)) {
         Ok(cache) => Some(cache),
         Err(error) => {
             tracing::warn!("without a cache everything is read from the store: {error}");

@@ -2,16 +2,18 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::HashMap;
-use std::fs;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use atfs::cache::{Cache, CacheError, CacheOptions, ContentKey, FetchError, Pieces};
+use atfs::cache::{Cache, CacheError, CacheOptions, ContentKey, FetchError, Machine, Pieces};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
@@ -26,10 +28,70 @@ pub fn key(seed: u64) -> ContentKey {
     ContentKey::shared(*blake3::hash(&seed.to_le_bytes()).as_bytes())
 }
 
+/// Without a floor: what is on the disk beside the cache is none of the tests' business.
+pub fn options(limit_bytes: u64) -> CacheOptions {
+    CacheOptions { floor_bytes: Some(0), ..CacheOptions::new(limit_bytes) }
+}
+
 pub fn open(dir: &Path, limit_bytes: u64) -> Arc<Cache> {
+    open_with(dir, &options(limit_bytes))
+}
+
+/// The file of a content that [`key`] names.
+pub fn file_of(dir: &Path, seed: u64) -> Option<PathBuf> {
+    let hex = blake3::hash(&seed.to_le_bytes()).to_hex();
+    files(dir).into_iter().find(|file| file.to_str().is_some_and(|name| name.contains(&*hex)))
+}
+
+/// A machine that is started anew when the test says so, and whose disk fails when the test says so.
+#[derive(Default)]
+pub struct TestMachine {
+    boot: AtomicUsize,
+    pub syncs: AtomicUsize,
+    pub fails: AtomicBool,
+    pub nameless: AtomicBool,
+    /// What happens elsewhere during the next sync.
+    pub meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl fmt::Debug for TestMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TestMachine")
+    }
+}
+
+impl TestMachine {
+    pub fn boot_again(&self) {
+        self.boot.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub fn open(self: &Arc<Self>, dir: &Path, limit_bytes: u64) -> Arc<Cache> {
+        open_with(dir, &CacheOptions { machine: self.clone(), ..options(limit_bytes) })
+    }
+}
+
+impl Machine for TestMachine {
+    fn boot_id(&self) -> Option<String> {
+        let named = !self.nameless.load(Ordering::SeqCst);
+        named.then(|| format!("boot {}", self.boot.load(Ordering::SeqCst)))
+    }
+
+    fn sync(&self, _: &File) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        if let Some(meanwhile) = self.meanwhile.lock().unwrap().take() {
+            meanwhile();
+        }
+        match self.fails.load(Ordering::SeqCst) {
+            true => Err(io::Error::from_raw_os_error(5)),
+            false => Ok(()),
+        }
+    }
+}
+
+pub fn open_with(dir: &Path, options: &CacheOptions) -> Arc<Cache> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        match Cache::open(dir, &CacheOptions { limit_bytes }) {
+        match Cache::open(dir, options) {
             Ok(cache) => {
                 cache.wait_until_ready();
                 return cache;
@@ -156,6 +218,12 @@ impl Source {
     /// How often each piece was asked for.
     pub fn fetched(&self) -> HashMap<u64, usize> {
         self.fetched.lock().unwrap().clone()
+    }
+
+    /// The pieces that hold bytes of `range`, by their first byte.
+    pub fn pieces_in(&self, range: Range<u64>) -> std::collections::BTreeSet<u64> {
+        let pieces = self.cuts.windows(2).filter(|cut| cut[0] < range.end && cut[1] > range.start);
+        pieces.map(|cut| cut[0]).collect()
     }
 
     pub fn fetches(&self) -> usize {
