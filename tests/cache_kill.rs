@@ -168,3 +168,27 @@ async fn a_name_that_is_not_what_it_says_is_not_believed() {
     // The link is neither followed nor deleted as ours, and what was fetched instead of it is not kept.
     assert!(cache.stats().bytes_on_disk <= on_disk, "{:?}", cache.stats());
 }
+
+#[tokio::test]
+async fn the_directory_is_closed_to_other_users() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("cache");
+    let cache = open(&place, LIMIT);
+    let source = source(1);
+    cache.file(key(1), source.size(), source.clone()).fill(0..u64::MAX, 4).await.unwrap();
+    let mut pending = vec![place];
+    while let Some(path) = pending.pop() {
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        if metadata.is_dir() {
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o700, "{}", path.display());
+            pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    let kept = files(&dir.path().join("cache/v1/files")).pop().unwrap();
+    assert_eq!(
+        std::fs::metadata(kept).unwrap().permissions().mode() & 0o377,
+        0,
+        "nobody writes what is complete"
+    );
+}

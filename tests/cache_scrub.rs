@@ -84,8 +84,9 @@ async fn a_turned_bit_is_found_and_the_content_fetched_again() {
     );
     assert!(open_one.read(0, usize::MAX).await.unwrap() == of_one.data);
     drop(open_one);
+    // 1 is still in memory, from the read just now.
     for i in 0..4 {
-        assert_eq!(fill(&cache, i).await > 0, i < 3);
+        assert_eq!(fill(&cache, i).await > 0, i == 0 || i == 2, "file {i}");
     }
     assert_eq!(cache.verify(keep_on).right, 4);
 }

@@ -132,7 +132,8 @@ impl Layout {
     pub(super) fn open_to_check(&self, key: &EntryKey, content: &Checkable) -> io::Result<Option<PastCache>> {
         match open_past_cache(&self.complete_path(key)) {
             Ok(open) => {
-                Ok(Some(open.file.metadata()?.ino() == content.inode).filter(|same| *same).map(|_| open))
+                let is_same = open.file.metadata()?.ino() == content.inode;
+                Ok(is_same.then_some(open))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

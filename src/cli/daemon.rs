@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::daemon::{DaemonConfig, Launch, LogTarget, serve_detached, serve_managed};
+use crate::daemon::{DaemonConfig, DiskSpace, Launch, LogTarget, serve_detached, serve_managed};
+use crate::types::ByteSize;
 
 use super::args::GlobalArgs;
 use super::config::{CacheSize, Config, Setting, Surroundings};
@@ -17,6 +18,10 @@ pub(super) struct Args {
     /// Limit of the cache
     #[arg(long, value_name = "SIZE")]
     cache_size: Option<String>,
+
+    /// What the cache leaves free of its disk
+    #[arg(long, value_name = "SIZE")]
+    cache_floor: Option<String>,
 
     /// Run under a service manager: stay without mounts, log to standard error, say when it is ready
     #[arg(long)]
@@ -46,6 +51,7 @@ pub(super) fn main(args: &Args, global: &GlobalArgs) -> ExitCode {
 fn run(args: &Args, global: &GlobalArgs) -> Result<(), CliError> {
     let mut flags = global.flags();
     flags.set(Setting::CacheSize, "--cache-size", args.cache_size.as_ref());
+    flags.set(Setting::CacheFloor, "--cache-floor", args.cache_floor.as_ref());
     let settings = Config::load(&Surroundings::real(), flags)?;
     let config = DaemonConfig {
         log: if args.service { LogTarget::Stderr } else { LogTarget::File },
@@ -66,12 +72,18 @@ pub(super) fn config(settings: &Config) -> Result<DaemonConfig, CliError> {
     Ok(DaemonConfig {
         log: LogTarget::File,
         log_filter: settings.text(Setting::Log),
-        cache_limit: match settings.cache_size() {
-            CacheSize::Bytes(bytes) => crate::daemon::CacheLimit::Bytes(bytes.0),
-            CacheSize::Percent(percent) => crate::daemon::CacheLimit::PercentOfDisk(percent),
-        },
+        cache_limit: space(settings.cache_size()),
+        cache_floor: settings.cache_floor().map(space),
         ..DaemonConfig::new(cache_dir, state_dir)
     })
+}
+
+/// A size as the daemon knows it.
+pub(super) fn space(size: CacheSize) -> DiskSpace {
+    match size {
+        CacheSize::Bytes(ByteSize(bytes)) => DiskSpace::Bytes(bytes),
+        CacheSize::Percent(percent) => DiskSpace::PercentOfDisk(percent),
+    }
 }
 
 /// How a daemon runs with these settings in the process of `atfs mount -f`: it logs to standard error.
@@ -93,6 +105,11 @@ pub(super) fn launch(settings: &Config) -> Result<Launch, CliError> {
     for (flag, dir) in [("--cache-dir", settings.cache_dir()?), ("--state-dir", settings.state_dir()?)] {
         arguments.extend([flag.into(), dir.into_os_string()]);
     }
-    arguments.extend(["--cache-size".into(), settings.cache_size().to_string().into()]);
+    // As they were written: a size that is shown is rounded.
+    for (flag, setting) in [("--cache-size", Setting::CacheSize), ("--cache-floor", Setting::CacheFloor)] {
+        if let Some(text) = settings.text(setting) {
+            arguments.extend([flag.into(), text.into()]);
+        }
+    }
     Ok(Launch { program, arguments })
 }

@@ -14,7 +14,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Look, without mounting", &["ls", "cat", "stat", "log", "show", "diff"]),
     ("Change, without mounting", &["add", "rm", "mv", "export"]),
     ("Branches and tags", &["branch", "tag"]),
-    ("Keep house", &["prefetch", "stats", "doctor", "completions", "man"]),
+    ("Keep house", &["cache", "prefetch", "stats", "doctor", "completions", "man"]),
 ];
 
 /// Addresses, explained once, under every list of commands.

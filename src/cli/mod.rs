@@ -13,6 +13,7 @@ mod app;
 mod args;
 mod attend;
 mod branch;
+mod cache;
 mod cat;
 mod commit;
 mod completions;
@@ -68,6 +69,7 @@ struct Cli {
 enum Command {
     Add(add::Args),
     Branch(branch::Args),
+    Cache(cache::Args),
     Cat(cat::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -123,6 +125,7 @@ fn run(command: Command, app: &App) -> Result<(), CliError> {
     match command {
         Command::Add(args) => app.block_on(add::run(&args, app)),
         Command::Branch(args) => app.block_on(branch::run(&args, app)),
+        Command::Cache(args) => cache::run(&args, app),
         Command::Completions(args) => completions::run(&args, app),
         // Has a life of its own, above.
         Command::Daemon(_) => Ok(()),

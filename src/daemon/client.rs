@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 
+use crate::cache::{CacheInfo, Pruned, Verified};
 use crate::fs::{Owner, ProfileChoice};
 use crate::types::CommitId;
 
@@ -269,6 +270,63 @@ pub fn stop(cache_dir: &Path) -> Result<bool, DaemonError> {
         Ok(Reply::Stopping) => Ok(true),
         Ok(_) => Err(daemon.bad_answer()),
         Err(error) if is_stopping(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the cache of the daemon of `cache_dir` holds; `None` when no daemon runs.
+///
+/// # Errors
+/// As [`running`].
+pub fn cache_info(cache_dir: &Path) -> Result<Option<CacheInfo>, DaemonError> {
+    ask_existing(cache_dir, Request::CacheInfo, |daemon, reply| match reply {
+        Reply::CacheInfo(info) => Ok(*info),
+        _ => Err(daemon.bad_answer()),
+    })
+}
+
+/// Evicts from the cache of the daemon of `cache_dir` until at most `bytes` are left or all that is left is open; `None`
+/// when no daemon runs.
+///
+/// # Errors
+/// As [`running`].
+pub fn prune_cache(cache_dir: &Path, bytes: u64) -> Result<Option<Pruned>, DaemonError> {
+    ask_existing(cache_dir, Request::CachePrune { bytes }, |daemon, reply| match reply {
+        Reply::CachePruned(pruned) => Ok(pruned),
+        _ => Err(daemon.bad_answer()),
+    })
+}
+
+/// Compares all of the cache of the daemon of `cache_dir` with what was written; `None` when no daemon runs.
+///
+/// # Errors
+/// As [`running`].
+pub fn verify_cache(
+    cache_dir: &Path,
+    mut progress: impl FnMut(&Verified),
+) -> Result<Option<Verified>, DaemonError> {
+    ask_existing(cache_dir, Request::CacheVerify, |daemon, mut reply| {
+        loop {
+            match reply {
+                Reply::CacheVerifying(seen) => progress(&seen),
+                Reply::CacheVerified(seen) => return Ok(seen),
+                _ => return Err(daemon.bad_answer()),
+            }
+            reply = daemon.next_reply()?;
+        }
+    })
+}
+
+/// Asks the daemon of `cache_dir` something that `read` understands the answer to; `None` when none runs.
+fn ask_existing<T>(
+    cache_dir: &Path,
+    request: Request,
+    read: impl FnOnce(&mut Daemon, Reply) -> Result<T, DaemonError>,
+) -> Result<Option<T>, DaemonError> {
+    let Some(mut daemon) = existing(cache_dir)? else { return Ok(None) };
+    match daemon.ask(request, None) {
+        Ok(reply) => read(&mut daemon, reply).map(Some),
+        Err(error) if is_stopping(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }

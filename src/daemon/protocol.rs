@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::{CacheInfo, Pruned, Verified};
 use crate::fs::{Owner, Prefetched, Profile, ProfileChoice};
 use crate::store::{AccessKeys, S3Options};
 use crate::types::{CommitId, Timestamp};
@@ -21,7 +22,7 @@ use crate::types::{CommitId, Timestamp};
 use super::mount::Device;
 
 /// Version of the protocol: raised by every change that the other side would misunderstand.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// A message and the version that its sender speaks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,6 +65,15 @@ pub(super) enum Request {
     Prefetch(PrefetchRequest),
     /// All mounts.
     List,
+    /// What the cache holds.
+    CacheInfo,
+    /// Evict from the cache what nobody has open.
+    CachePrune {
+        /// Until so many bytes are left.
+        bytes: u64,
+    },
+    /// Compare all of the cache with what was written.
+    CacheVerify,
     /// Unmount everything and exit.
     Shutdown,
 }
@@ -99,6 +109,14 @@ pub(super) enum Reply {
         /// In the order of mounting.
         mounts: Vec<MountStatus>,
     },
+    /// What the cache holds.
+    CacheInfo(Box<CacheInfo>),
+    /// What was evicted.
+    CachePruned(Pruned),
+    /// How far the comparison is; more replies follow.
+    CacheVerifying(Verified),
+    /// How the comparison ended.
+    CacheVerified(Verified),
     /// It will exit.
     Stopping,
     /// It did not work.
@@ -268,6 +286,8 @@ pub enum FailureKind {
     WentBack,
     /// The mount could not be served.
     Mount,
+    /// The daemon runs without a cache.
+    NoCache,
     /// Anything else.
     #[serde(other)]
     Other,

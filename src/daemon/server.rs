@@ -13,12 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
-use nix::sys::statvfs::statvfs;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::cache::{Cache, CacheOptions};
+use crate::cache::Cache;
 use crate::fs::{Profile, ServeOptions};
 use crate::meta::{Index, IndexOptions};
 
@@ -32,15 +31,7 @@ use super::record;
 use super::registry::Registry;
 use super::repositories::Repositories;
 use super::service;
-
-/// How much the cache may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheLimit {
-    /// So many bytes.
-    Bytes(u64),
-    /// So many hundredths of the disk that it lies on, 1 to 100.
-    PercentOfDisk(u8),
-}
+use super::space::{DiskSpace, cache_options};
 
 /// How the daemon runs.
 #[derive(Debug, Clone)]
@@ -50,7 +41,9 @@ pub struct DaemonConfig {
     /// The state directory, for the index.
     pub state_dir: PathBuf,
     /// How much the cache may hold.
-    pub cache_limit: CacheLimit,
+    pub cache_limit: DiskSpace,
+    /// What stays free of the cache's disk; `None`: 5 % of it, at most 1 GiB.
+    pub cache_floor: Option<DiskSpace>,
     /// Where it logs to.
     pub log: LogTarget,
     /// What it logs, as `RUST_LOG` is written; `None`: `info`.
@@ -69,7 +62,8 @@ impl DaemonConfig {
         Self {
             cache_dir,
             state_dir,
-            cache_limit: CacheLimit::PercentOfDisk(80),
+            cache_limit: DiskSpace::PercentOfDisk(80),
+            cache_floor: None,
             log: LogTarget::File,
             log_filter: None,
             idle: seconds,
@@ -143,7 +137,7 @@ impl Server {
                 None
             }
         };
-        let cache = open_cache(&folder, config.cache_limit);
+        let cache = open_cache(&folder, &config);
         let shared = Shared {
             runtime: runtime.handle().clone(),
             registry: Registry::new(folder.mounts()),
@@ -255,15 +249,12 @@ fn take_lock(folder: &Folder) -> Result<Lock, DaemonError> {
 }
 
 /// The cache of contents. One that cannot be opened is done without: every byte then comes from the store.
-fn open_cache(folder: &Folder, limit: CacheLimit) -> Option<Arc<Cache>> {
-    let limit_bytes = match limit {
-        CacheLimit::Bytes(bytes) => bytes,
-        CacheLimit::PercentOfDisk(percent) => {
-            let disk = statvfs(folder.cache_dir()).ok()?;
-            (disk.blocks() as u64).saturating_mul(disk.fragment_size() as u64) / 100 * u64::from(percent)
-        }
-    };
-    match Cache::open(folder.cache_dir(), &CacheOptions::new(limit_bytes)) {
+fn open_cache(folder: &Folder, config: &DaemonConfig) -> Option<Arc<Cache>> {
+    let dir = folder.cache_dir();
+    let opened = cache_options(dir, config.cache_limit, config.cache_floor)
+        .map_err(|error| error.to_string())
+        .and_then(|options| Cache::open(dir, &options).map_err(|error| error.to_string()));
+    match opened {
         Ok(cache) => Some(cache),
         Err(error) => {
             tracing::warn!("without a cache everything is read from the store: {error}");

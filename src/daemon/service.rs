@@ -19,6 +19,7 @@ use crate::repo::refs::Resolved;
 use crate::types::{Clock, RefKind, Revision, SystemClock};
 
 use super::activity::Busy;
+use super::caching::{cache, verify};
 use super::mount::Device;
 use super::prefetch::prefetch;
 use super::protocol::{Failure, FailureKind, MountRequest, MountStatus, Reply, Request, VERSION, Versioned};
@@ -69,6 +70,7 @@ fn serve_requests(shared: &Arc<Shared>, socket: UnixStream) -> io::Result<()> {
                 Ok(view) => prefetch(shared, view, &request, &mut connection)?,
                 Err(failure) => Reply::Failed(failure),
             },
+            Ok(Request::CacheVerify) => verify(shared, &mut connection)?,
             Ok(request) => answer(shared, request, descriptor, &mut prepared).unwrap_or_else(Reply::Failed),
             Err(failure) => Reply::Failed(failure),
         };
@@ -137,6 +139,10 @@ fn answer(
         // Has several replies, above.
         Request::Prefetch(_) => Err(Failure::new(FailureKind::BadRequest, "a prefetch has no single answer")),
         Request::List => Ok(Reply::Mounts { pid: std::process::id(), mounts: shared.registry.list() }),
+        Request::CacheInfo => Ok(Reply::CacheInfo(Box::new(cache(shared)?.info()))),
+        Request::CachePrune { bytes } => Ok(Reply::CachePruned(cache(shared)?.prune(bytes))),
+        // Has more than one answer, and is answered by `verify`.
+        Request::CacheVerify => Err(Failure::new(FailureKind::BadRequest, "verify is no single question")),
         Request::Shutdown => {
             shared.stop();
             Ok(Reply::Stopping)

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bucket;
+mod cache;
 mod commands;
 mod damage;
 mod hostile;

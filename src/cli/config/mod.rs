@@ -23,6 +23,10 @@ pub(super) const SETTINGS: &[(Setting, &str)] = &[
     (Setting::Author, "who commits, as `Name <mail>`; default: the user's name and user@host"),
     (Setting::CacheDir, "the cache of file contents, one per machine"),
     (Setting::CacheSize, "its limit, as 500GiB or as 80% of its disk"),
+    (
+        Setting::CacheFloor,
+        "what the cache leaves free of its disk, as 10GiB or 5%; default: 5%, at most 1 GiB",
+    ),
     (Setting::StateDir, "attempts in flight and other state that is not disposable"),
     (Setting::EndpointUrl, "the S3 endpoint, when it is not AWS"),
     (Setting::Region, "the S3 region"),
@@ -40,6 +44,8 @@ pub(super) enum Setting {
     CacheDir,
     /// Its limit.
     CacheSize,
+    /// What it leaves free.
+    CacheFloor,
     /// State that is not disposable.
     StateDir,
     /// S3 endpoint.
@@ -61,6 +67,7 @@ impl Setting {
             Self::Author => "author",
             Self::CacheDir => "cache_dir",
             Self::CacheSize => "cache_size",
+            Self::CacheFloor => "cache_floor",
             Self::StateDir => "state_dir",
             Self::EndpointUrl => "endpoint_url",
             Self::Region => "region",
@@ -100,7 +107,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// How much the cache may hold.
+/// How much the cache may hold, or leaves free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CacheSize {
     /// So many bytes.
@@ -254,6 +261,12 @@ impl Config {
         self.text(Setting::CacheSize).and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_CACHE_SIZE)
     }
 
+    /// What the cache leaves free of its disk, if that was set.
+    pub(super) fn cache_floor(&self) -> Option<CacheSize> {
+        // Checked by `load`.
+        self.text(Setting::CacheFloor).and_then(|text| text.parse().ok())
+    }
+
     /// Who commits, as `Name <mail>`.
     pub(super) fn author(&self) -> String {
         self.text(Setting::Author).unwrap_or_else(identity::of_this_user)
@@ -327,7 +340,7 @@ impl Config {
         for (setting, (value, origin)) in &self.values {
             let text = value.to_string_lossy();
             let problem = match setting {
-                Setting::CacheSize => text.parse::<CacheSize>().err(),
+                Setting::CacheSize | Setting::CacheFloor => text.parse::<CacheSize>().err(),
                 Setting::Author => identity::problem(&text),
                 Setting::EndpointUrl => (!text.starts_with("http://") && !text.starts_with("https://"))
                     .then(|| format!("{text:?} is not a URL: write http://host:port or https://host")),

@@ -93,7 +93,7 @@ fn errors_name_file_setting_and_form() {
     assert_eq!(
         machine.error(),
         "error: DIR/etc/config.toml: unknown setting \"cache_sise\"\nhint: the settings are author, cache_dir, \
-         cache_size, state_dir, endpoint_url, region, aws_profile, ca_bundle, log"
+         cache_size, cache_floor, state_dir, endpoint_url, region, aws_profile, ca_bundle, log"
     );
     machine.file("etc/config.toml", "cache_size = '1Q'");
     assert_eq!(
@@ -103,6 +103,8 @@ fn errors_name_file_setting_and_form() {
     );
     machine.file("etc/config.toml", "cache_size = '99%'");
     assert!(machine.error().contains("write 1% to 95%"));
+    machine.file("etc/config.toml", "cache_floor = '-1'");
+    assert!(machine.error().starts_with("error: cache_floor (DIR/etc/config.toml): "));
     machine.file("etc/config.toml", "author = ['a']");
     assert_eq!(machine.error(), "error: DIR/etc/config.toml: author must be a text in quotes, not array");
     machine.file("etc/config.toml", "cache_dir = 'relative'");
