@@ -11,6 +11,7 @@ use super::room::Room;
 const TEND: Duration = Duration::from_secs(5);
 
 /// After so many looks what became complete is marked: at most that much work (45 s) has to be looked at after a power cut.
+/// The first look does it as well: processes before us may have left something.
 const TENDS_PER_MARK: u32 = 9;
 
 /// Tells threads to end.
@@ -72,9 +73,9 @@ pub(super) fn keep(room: &Room, stop: &Stop) {
     let mut tends = 0;
     while !stop.wait(TEND) {
         room.tend_floor();
-        tends += 1;
         if tends % TENDS_PER_MARK == 0 {
             room.mark_durable();
         }
+        tends += 1;
     }
 }

@@ -80,6 +80,11 @@ impl Room {
         self.note_freed();
     }
 
+    /// Whether the scan has ended.
+    pub(super) fn is_scanned(&self) -> bool {
+        !matches!(self.lock().scan, Scan::Running { .. })
+    }
+
     /// Waits until the scan has ended, but not longer than `patience`.
     pub(super) fn wait_for_scan(&self, patience: Duration) {
         let running = |state: &mut State| matches!(state.scan, Scan::Running { .. });

@@ -36,6 +36,9 @@ const EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often the background looks whether its time has come: clocks are set, machines sleep.
 const LOOK: Duration = Duration::from_secs(3600);
 
+/// How often it looks whether the directory has been read: what nobody has counted cannot be taken off the disk.
+const SCAN_LOOK: Duration = Duration::from_millis(100);
+
 /// How much is read at a time.
 const STEP: usize = 1 << 20;
 
@@ -260,7 +263,7 @@ pub(super) fn run(room: &Room, stop: &Stop) {
         over
     });
     loop {
-        let wait = at.wait(now());
+        let wait = if room.is_scanned() { at.wait(now()) } else { SCAN_LOOK };
         if !wait.is_zero() {
             if stop.wait(wait.min(LOOK)) {
                 return;
