@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::daemon::{DaemonConfig, DiskSpace, Launch, LogTarget, serve_detached, serve_managed};
+use crate::daemon::{
+    DaemonConfig, DiskSpace, Launch, LogTarget, StoreAccess, serve_detached, serve_managed,
+};
 use crate::types::ByteSize;
 
 use super::args::GlobalArgs;
@@ -112,4 +114,20 @@ pub(super) fn launch(settings: &Config) -> Result<Launch, CliError> {
         }
     }
     Ok(Launch { program, arguments })
+}
+
+/// What the daemon needs to know to reach the store as this command would: the settings as AWS's own variables.
+pub(super) fn store_access(config: &Config) -> StoreAccess {
+    let mut access = StoreAccess::from_environment();
+    access.endpoint_url = config.text(Setting::EndpointUrl);
+    for (setting, variable) in [
+        (Setting::Region, "AWS_REGION"),
+        (Setting::AwsProfile, "AWS_PROFILE"),
+        (Setting::CaBundle, "AWS_CA_BUNDLE"),
+    ] {
+        if let Some(value) = config.text(setting) {
+            access.environment.insert(variable.into(), value);
+        }
+    }
+    access
 }

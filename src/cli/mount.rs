@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::daemon::StoreAccess;
 use crate::daemon::client::{self, MountOrder, Mounted};
 use crate::daemon::mount::{Access, MountFlags, NonEmpty};
 use crate::fs::{ProfileChoice, UnknownProfile};
@@ -213,25 +212,9 @@ fn order(args: &Args, config: &Config) -> Result<MountOrder, CliError> {
         gid: args.gid,
         profile: args.profile,
         follow: args.follow.map(Duration::from_secs),
-        store: store_access(config),
+        store: daemon::store_access(config),
         device: MountFlags::DEVICE.into(),
     })
-}
-
-/// What the daemon needs to know to reach the store as this command would: the settings as AWS's own variables.
-pub(super) fn store_access(config: &Config) -> StoreAccess {
-    let mut access = StoreAccess::from_environment();
-    access.endpoint_url = config.text(Setting::EndpointUrl);
-    for (setting, variable) in [
-        (Setting::Region, "AWS_REGION"),
-        (Setting::AwsProfile, "AWS_PROFILE"),
-        (Setting::CaBundle, "AWS_CA_BUNDLE"),
-    ] {
-        if let Some(value) = config.text(setting) {
-            access.environment.insert(variable.into(), value);
-        }
-    }
-    access
 }
 
 fn target(args: &Args) -> String {

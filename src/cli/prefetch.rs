@@ -17,7 +17,6 @@ use super::config::Config;
 use super::daemon;
 use super::error::CliError;
 use super::hint::Explain;
-use super::mount::store_access;
 
 /// Bring files into the cache before they are read
 #[derive(Debug, clap::Args)]
@@ -114,7 +113,7 @@ fn target(of: &OsString, config: &Config) -> Result<(PrefetchOf, Vec<u8>), CliEr
         .map_err(|e| CliError::failed("the working directory cannot be told").caused_by(e))?;
     let url = address.url.absolute(&here).to_string();
     let revision = revision_or_main(&address).to_string();
-    Ok((PrefetchOf::Version { url, revision, store: store_access(config) }, Vec::new()))
+    Ok((PrefetchOf::Version { url, revision, store: daemon::store_access(config) }, Vec::new()))
 }
 
 /// The lines of a file, or of standard input for `-`.
