@@ -18,7 +18,7 @@ class Sizes:
         self.small_size = 100 << 10
         self.entries = 20_000 if quick else 100_000
         # Peers read that many small files where the time of all would be hours.
-        self.sample = 300 if quick else 1_000
+        self.sample = 300 if quick else 500
         # Seconds that a peer may read small files for, cold.
         self.budget = 5 if quick else 15
 

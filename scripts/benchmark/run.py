@@ -37,6 +37,11 @@ class Run:
     def of_state(self, *states):
         return [w for w in self.workloads if w.state in states]
 
+    def in_turn(self, round):
+        """Nobody is always the first after what went before."""
+        first = round % len(self.systems)
+        return self.systems[first:] + self.systems[:first]
+
     def take(self, workload, system, round):
         self.store.set(*workload.distance)
         sample = measure(workload, system, self.store, round)
@@ -47,7 +52,7 @@ class Run:
     def _cold(self):
         for workload in self.of_state("cold"):
             for round in range(self.cold_rounds):
-                for system in self.systems:
+                for system in self.in_turn(round):
                     if not system.has_cold or (system.is_peer and not workload.peers):
                         continue
                     # Mounting is not what is measured here.
@@ -70,7 +75,7 @@ class Run:
                 self.store.set(*NEAR)
                 measure(workload, system, self.store, 0)
             for round in range(self.rounds):
-                for system in self.systems:
+                for system in self.in_turn(round):
                     self.take(workload, system, round)
         for system in self.systems:
             self._remember(system, "again")
@@ -89,7 +94,7 @@ class Run:
         os.sync()
         for workload in workloads:
             for round in range(self.rounds):
-                for system in self.systems:
+                for system in self.in_turn(round):
                     if workload.state == "warm":
                         drop_page_cache()
                     else:
@@ -106,7 +111,7 @@ class Run:
                 while file.read(1 << 20):
                     pass
         else:
-            measure(workload, system, self.store, round)
+            measure(workload, system, self.store, round, passes=1)
 
     def _remember(self, system, when):
         if isinstance(system, Native):

@@ -61,6 +61,8 @@ class Mounted:
         self.cache.mkdir()
         self.process = start(self.command(), self.log, self.env)
         wait_until(f"{self.name} (see {self.log})", lambda: is_mounted(self.mount), self.process)
+        # It is in the table before it is served.
+        os.stat(self.mount)
 
     def end(self):
         if self.process is None:

@@ -77,7 +77,7 @@ def all_workloads(sizes):
     def files(readers, state):
         def arguments(system, round):
             known = "sample" if system.is_peer and state != "cold" else "list"
-            budget = sizes.budget if system.is_peer else 600
+            budget = (sizes.budget if state == "cold" else 5) if system.is_peer else 600
             # Hot files go by so fast that one pass of them is over before it can be timed well.
             passes = 5 if state == "hot" else 1
             return ["files", getattr(system.dataset, known), readers, round, budget, passes]
@@ -125,11 +125,13 @@ def all_workloads(sizes):
     return rows
 
 
-def measure(workload, system, store, round):
+def measure(workload, system, store, round, passes=None):
     """Runs it once on a system that is in the right state."""
     store.reset()
     cpu = system.cpu()
     words = [WORK / "reader", *workload.arguments(system, round)]
+    if passes is not None and words[1] == "files":
+        words[-1] = passes
     said = json.loads(call(words, cwd=system.root))
     cpu = system.cpu() - cpu
     stats = store.settled_stats()
