@@ -183,11 +183,13 @@ fn share(list: &str, [part, readers, seed, budget, passes]: [u64; 5]) -> io::Res
     Ok(Done { seconds: begun.elapsed().as_secs_f64(), ..done })
 }
 
+/// In the order of `find`: a directory's names as they are listed, each subdirectory when its turn comes.
 fn walk(dir: &Path) -> io::Result<Done> {
     let begun = Instant::now();
     let mut done = Done::default();
     let mut rest = vec![dir.to_owned()];
     while let Some(dir) = rest.pop() {
+        let begin = rest.len();
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
             let metadata = entry.metadata()?;
@@ -198,6 +200,7 @@ fn walk(dir: &Path) -> io::Result<Done> {
                 done.bytes += metadata.len();
             }
         }
+        rest[begin..].reverse();
     }
     Ok(Done { seconds: begun.elapsed().as_secs_f64(), ..done })
 }
