@@ -123,20 +123,19 @@ def write_json(facts, runs):
 def write_page(facts, rows, memory):
     """The last run in full, and one line for every run before it."""
     text = PAGE.read_text()
-    head = ["work", "state", "native", "atfs", "best peer", "/ native", "/ peer", "target", "", "requests", "fetched"]
+    head = ["work", "state", "unit", "native", "atfs", "best peer", "/ native", "/ peer", "target", "", "requests", "fetched"]
     chosen = [HEADINGS.index(name) if name else HEADINGS.index("verdict") for name in head]
     table = [head, ["---"] * len(head)]
     for row in rows:
         line = cells(row)
         table.append([line[n] for n in chosen])
-        table[-1][3] += f" {row.workload.unit}"
     about = (f"{facts['date'][:10]}, commit {facts['commit']}, {facts['machine']}; medians of {facts['rounds']}; "
              f"load {facts['load']}.")
     rss = "Peak memory: " + ", ".join(f"{name} {bytes / 1e6:,.0f} MB" for name, bytes in memory.items()) + "."
     block = "\n".join(["| " + " | ".join(line) + " |" for line in table])
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    text = f"{before}{BEGIN}\n{about}\n\n{block}\n\n{rss}\n{END}{after}"
+    text = f"{before}{BEGIN}\n{about}\n\n![the ratios as bars]({PLOT.name})\n\n{block}\n\n{rss}\n{END}{after}"
     ratios = "; ".join(
         f"{row.workload.name} {row.workload.state} {number(row.value(row.workload.targets[0]))}"
         for row in rows if row.workload.targets

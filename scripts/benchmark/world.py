@@ -22,6 +22,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 WORK = TARGET / "bench"
 PR_SET_PDEATHSIG = 1
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -122,29 +123,32 @@ class Store:
             raise
 
     def _start(self):
-        say("starting radosgw")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        env = {"ATFS_RADOSGW": "memstore", **os.environ}
-        script = REPOSITORY / "scripts/servers/radosgw"
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.server = start([script, "run", port], WORK / "radosgw.log", env, **pipes)
-        for line in self.server.stdout:
-            line = line.decode().strip()
-            if line == "READY":
-                break
-            name, _, value = line.partition("=")
-            self.near[name] = value
-        else:
+        # A machine that is busy may take longer than the script waits.
+        if not self._start_server() and not self._start_server():
             raise Failed(f"radosgw did not start: see {WORK}/radosgw.log")
         upstream = self.near["AWS_ENDPOINT_URL"].removeprefix("http://")
-        self.proxy = start([WORK / "proxy", upstream], WORK / "proxy.log", **pipes)
+        self.proxy = start([WORK / "proxy", upstream], WORK / "proxy.log", **PIPES)
         said = self.proxy.stdout.readline().decode().strip()
         if not said.startswith("proxy listens on "):
             raise Failed(f"the proxy did not start: see {WORK}/proxy.log")
         self.address = said.split()[-1]
         self.through_proxy = {**self.near, "AWS_ENDPOINT_URL": f"http://{self.address}"}
+
+    def _start_server(self):
+        say("starting radosgw")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        env = {"ATFS_RADOSGW": "memstore", **os.environ}
+        self.server = start([REPOSITORY / "scripts/servers/radosgw", "run", port], WORK / "radosgw.log", env, **PIPES)
+        for line in self.server.stdout:
+            line = line.decode().strip()
+            if line == "READY":
+                return True
+            name, _, value = line.partition("=")
+            self.near[name] = value
+        self.server.wait()
+        return False
 
     def _control(self, method, path):
         connection = http.client.HTTPConnection(self.address, timeout=10)
