@@ -2,7 +2,7 @@
 //! only on purpose.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/proxy/mod.rs"]
+#[path = "support/far/mod.rs"]
 mod proxy;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -3,9 +3,9 @@
 //!     proxy UPSTREAM [latency_ms=15] [rate=90000000] [refuse=0.1] [cut=0.1] [off=no|refuse|hang]
 //!
 //! UPSTREAM is the address and port of the server behind. It says where it listens, serves until its standard input ends,
-//! and is asked and changed by requests for `/__proxy/`: see `tests/support/proxy/control.rs`.
+//! and is asked and changed by requests for `/__proxy/`: see `tests/support/far/control.rs`.
 
-#[path = "../../tests/support/proxy/mod.rs"]
+#[path = "../../tests/support/far/mod.rs"]
 mod proxy;
 
 use std::net::{Ipv4Addr, SocketAddr};
