@@ -4,9 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::daemon::{
-    DaemonConfig, DiskSpace, Launch, LogTarget, StoreAccess, serve_detached, serve_managed,
-};
+use crate::daemon::{DaemonConfig, DiskSpace, Launch, LogTarget, StoreAccess, serve_detached, serve_managed};
 use crate::types::ByteSize;
 
 use super::args::GlobalArgs;

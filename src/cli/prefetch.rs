@@ -21,8 +21,8 @@ use super::hint::Explain;
 /// Bring files into the cache before they are read
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-PATTERN is a path in the version (a file, or everything below a directory) or a glob, in which * and ?
-stay within a directory and ** does not. Without one, everything is brought. What is in the cache
+PATTERN is a path in the version (a file, or everything below a directory) or a glob, in which * and
+? stay within a directory and ** does not. Without one, everything is brought. What is in the cache
 already is not fetched again. Ctrl-C ends it; what was brought stays.
 
 Examples:

@@ -223,11 +223,12 @@ impl Shared {
 
     /// How a mount with this profile is served.
     pub(super) fn serve_options(&self, profile: Profile) -> ServeOptions {
-        // They only pass requests on or answer from memory: more than a few would wait for each other.
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        // They never wait for the network, but each waits for the cache's disk when it reads there: eight keep an SSD busy
+        // also on two cores (files of 100 KiB, four readers, pages dropped: 0.79 of native with eight, 0.67 with two).
+        let cores = std::thread::available_parallelism().map_or(8, usize::from);
         ServeOptions {
             runtime: self.runtime.clone(),
-            threads: cores.clamp(2, 8),
+            threads: cores.clamp(8, 16),
             cache_stack_depth: self.cache_stack_depth,
             profile,
         }

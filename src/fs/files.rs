@@ -189,6 +189,10 @@ impl OpenContent {
     }
 
     async fn read_long(&self, long: &Long, offset: u64, len: usize) -> Result<Bytes, FsError> {
+        // A stream goes on through what is there already, else it would begin anew at the next gap.
+        if long.whole.is_none() && !long.cached.is_complete() {
+            long.fetch_ahead(offset..offset + len as u64);
+        }
         // What is on the disk is read here and now: no task is worth that wait.
         let mut buf = vec![0; len];
         if let Some(count) = long.cached.try_read(offset, &mut buf) {
@@ -196,7 +200,6 @@ impl OpenContent {
             return Ok(buf.into());
         }
         drop(buf);
-        long.fetch_ahead(offset..offset + len as u64);
         long.cached.read(offset, len).await.map_err(|error| self.failed(error))
     }
 
