@@ -186,12 +186,18 @@ impl CachedFile {
         self.pin.cache()
     }
 
-    /// Marks what of `range` a power cut has left as it was written.
+    /// Marks what of `range` a power cut has left as it was written. Bit by bit, so that a reader of some bytes waits for no
+    /// more than a piece of a fill.
     async fn look_in_claim(&self, range: Range<u64>) {
-        let pin = self.pin.clone();
-        let look = move || pin.entry().look_in_claim(&pin.cache().room, &range);
-        // What was not looked at is fetched.
-        let _ = tokio::task::spawn_blocking(look).await;
+        let mut at = range.start;
+        while at < range.end && self.pin.entry().is_claim() {
+            let bit = at..range.end.min(at.saturating_add(MAX_PIECE_BYTES));
+            at = bit.end;
+            let pin = self.pin.clone();
+            let look = move || pin.entry().look_in_claim(&pin.cache().room, &bit);
+            // What was not looked at is fetched.
+            let _ = tokio::task::spawn_blocking(look).await;
+        }
     }
 
     /// The bytes of `range`, all of which was on disk; `None` when the disk fails.

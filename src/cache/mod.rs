@@ -14,7 +14,6 @@
 //!   disagree. A scan in the background adds up what is there and in which order it was used; `open` waits
 //!   for it half a second, and goes on without it in a directory of millions (until it ends, existing
 //!   contents are served and new ones are not kept).
-//!
 //! - **What is believed was proven**: by this process, by the boot of the machine, by a finished `syncfs`, or by a sum. And
 //!   the disk is read again now and then, since it may forget.
 //!
@@ -24,9 +23,9 @@
 //! `order`, under the limit and above the `floor`; `small` answers for small contents out of a `slab`; `layout` spells every
 //! path, `contents` those of complete files. What makes a complete file believable: `sums`, `durable`, `scrub`. `keeper` has the threads.
 //!
-//! No lock is held over a wait. Locks nest in one order only: pieces
-//! under way, then an entry's marks; the accounts are taken with neither, except that closing an entry
-//! reads its marks.
+//! No lock is held over a wait for the network. Locks nest in one order only: pieces under way, then an entry's marks; the
+//! accounts are taken with neither, except that closing an entry reads its marks. The sums of a claim are held over the
+//! comparison of some pieces, by threads that may wait, and all others may be taken meanwhile.
 //!
 //! # Not here
 //! Nothing is pinned beyond what is open: a promise to keep what may not be there yet belongs to prefetching. Adoption of
