@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// The kinds that callers tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +54,7 @@ struct Inner {
     key: String,
     store: String,
     detail: String,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -71,6 +73,7 @@ impl StoreError {
             key: key.to_string(),
             store: store.to_string(),
             detail: detail.to_string(),
+            retry_after: None,
             source: None,
         }))
     }
@@ -91,6 +94,7 @@ impl StoreError {
             key: self.0.key.clone(),
             store: self.0.store.clone(),
             detail: self.0.detail.clone(),
+            retry_after: self.0.retry_after,
             source: None,
         }))
     }
@@ -110,6 +114,18 @@ impl StoreError {
     pub fn with_note(mut self, text: impl fmt::Display) -> Self {
         self.0.detail = format!("{} ({text})", self.0.detail);
         self
+    }
+
+    /// The same from a store that asked to be left alone for so long.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.0.retry_after = wait;
+        self
+    }
+
+    /// How long the store asked to be left alone, if it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// The key (or listing prefix) concerned.

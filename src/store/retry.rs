@@ -9,7 +9,7 @@
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,6 +56,10 @@ impl Default for RetryPolicy {
 /// size from the answer holds it to a tighter limit (see `s3/body.rs`).
 const UNKNOWN: u64 = 64 << 20;
 
+/// The longest wait that a store may ask for (`Retry-After`): a third of the deadline. A proxy in front of a store that
+/// restarts likes to say "in two minutes", and the store is back in ten seconds.
+const LONGEST_ASKED: Duration = Duration::from_secs(20);
+
 /// The body that a request moves.
 #[derive(Debug, Clone, Copy)]
 enum Body {
@@ -72,12 +76,19 @@ pub struct RetryStore {
     policy: RetryPolicy,
     random: Arc<dyn Random>,
     answered: AtomicBool,
+    retries: AtomicU64,
 }
 
 impl RetryStore {
     /// `inner` with `policy`; waits are drawn from `random`.
     pub fn new(inner: Arc<dyn Store>, policy: RetryPolicy, random: Arc<dyn Random>) -> Self {
-        Self { inner, policy, random, answered: AtomicBool::new(false) }
+        let (answered, retries) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { inner, policy, random, answered, retries }
+    }
+
+    /// How many attempts there were after the first ones.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
     }
 
     /// One attempt within `limit`.
@@ -126,7 +137,9 @@ impl RetryStore {
             let never = error.kind() == StoreErrorKind::Unreachable && !self.answered.load(Ordering::Relaxed);
             let deadline = if never { self.policy.first_contact.min(deadline) } else { deadline };
             // Full jitter: many clients that failed at the same time do not come back at the same time.
-            let wait = longest.mul_f64(self.random.unit());
+            // That holds for the wait that a store asks for, too: it tells all of them the same.
+            let asked = error.retry_after().unwrap_or_default().min(LONGEST_ASKED);
+            let wait = asked + longest.mul_f64(self.random.unit());
             longest = (longest * 2).min(self.policy.longest_wait);
             if began.elapsed() + wait >= deadline {
                 let spent = began.elapsed().as_secs_f64();
@@ -136,6 +149,7 @@ impl RetryStore {
             }
             tracing::debug!(%operation, key, attempts, ?wait, %error, "will try again");
             sleep(wait).await;
+            self.retries.fetch_add(1, Ordering::Relaxed);
         }
     }
 

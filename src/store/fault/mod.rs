@@ -10,6 +10,7 @@ mod rule;
 
 use std::future::Future;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -30,14 +31,33 @@ pub struct FaultStore {
     rules: Mutex<Vec<(FaultRule, u64)>>,
     injected: Mutex<Vec<(Operation, String, Fault)>>,
     travelling: Mutex<JoinSet<()>>,
+    running: AtomicUsize,
 }
 
 /// What the rules say about one request.
 #[derive(Debug, Default)]
-struct Verdict {
+struct Verdict<'a> {
     before: Duration,
     after: Duration,
     fault: Option<Fault>,
+    running: Option<Running<'a>>,
+}
+
+/// A request under way that no fault struck.
+#[derive(Debug)]
+struct Running<'a>(&'a AtomicUsize);
+
+impl<'a> Running<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl FaultStore {
@@ -49,6 +69,7 @@ impl FaultStore {
             rules: Mutex::default(),
             injected: Mutex::default(),
             travelling: Mutex::default(),
+            running: AtomicUsize::new(0),
         }
     }
 
@@ -73,14 +94,16 @@ impl FaultStore {
         }
     }
 
-    fn judge(&self, operation: Operation, key: &str) -> Verdict {
+    fn judge(&self, operation: Operation, key: &str) -> Verdict<'_> {
         let mut verdict = Verdict::default();
-        for (rule, met) in lock(&self.rules).iter_mut() {
+        let mut rules = lock(&self.rules);
+        let running = self.running.load(Ordering::SeqCst);
+        for (rule, met) in rules.iter_mut() {
             if !rule.applies(operation, key) {
                 continue;
             }
             *met += 1;
-            if !rule.when.strikes(*met, || self.random.unit()) {
+            if !rule.when.strikes(*met, running, || self.random.unit()) {
                 continue;
             }
             match &rule.fault {
@@ -95,6 +118,7 @@ impl FaultStore {
             }
             lock(&self.injected).push((operation, key.to_owned(), rule.fault.clone()));
         }
+        verdict.running = verdict.fault.is_none().then(|| Running::begin(&self.running));
         verdict
     }
 
@@ -121,7 +145,7 @@ impl FaultStore {
     fn refused(&self, fault: Option<&Fault>, operation: Operation, key: &str) -> Option<StoreError> {
         let (kind, detail) = match fault? {
             Fault::Server => (StoreErrorKind::Server, "500"),
-            Fault::Throttled => (StoreErrorKind::Throttled, "503"),
+            Fault::Throttled | Fault::ThrottledFor(_) => (StoreErrorKind::Throttled, "503"),
             Fault::Unreachable => (StoreErrorKind::Unreachable, "no connection"),
             Fault::Conflict => (StoreErrorKind::Conflict, "409"),
             // A cut upload is refused by its checksum.
@@ -129,7 +153,11 @@ impl FaultStore {
             Fault::Denied => (StoreErrorKind::Denied, "403"),
             _ => return None,
         };
-        Some(self.error(kind, operation, key, detail))
+        let wait = match fault? {
+            Fault::ThrottledFor(wait) => Some(*wait),
+            _ => None,
+        };
+        Some(self.error(kind, operation, key, detail).with_retry_after(wait))
     }
 
     /// A request that changes nothing.
@@ -139,7 +167,7 @@ impl FaultStore {
         key: &str,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<(T, Option<Fault>), StoreError> {
-        let Verdict { before, after, fault } = self.judge(operation, key);
+        let Verdict { before, after, fault, running: _running } = self.judge(operation, key);
         pause(before).await;
         let answer = match self.refused(fault.as_ref(), operation, key) {
             Some(error) => Err(error),
@@ -162,7 +190,7 @@ impl FaultStore {
     where
         F: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
-        let Verdict { before, after, fault } = self.judge(operation, key.as_str());
+        let Verdict { before, after, fault, running: _running } = self.judge(operation, key.as_str());
         pause(before).await;
         let lost = |detail| Err(self.error(StoreErrorKind::Timeout, operation, key.as_str(), detail));
         let answer = match self.refused(fault.as_ref(), operation, key.as_str()) {

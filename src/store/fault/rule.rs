@@ -14,6 +14,8 @@ pub enum Fault {
     ServerAfterSuccess,
     /// 503, slow down; no effect.
     Throttled,
+    /// The same, with the wish to be left alone for so long.
+    ThrottledFor(Duration),
     /// 409, concurrent conditional writes; no effect.
     Conflict,
     /// 403; no effect.
@@ -55,16 +57,20 @@ pub enum When {
     Nth(u64),
     /// Each with this probability, 0 to 1.
     Probability(f64),
+    /// Those that come while so many others are under way that were not struck (slow ones count as under way).
+    Above(usize),
 }
 
 impl When {
-    /// Whether it strikes the request number `met` (from 1) of its rule; `chance` gives a number from 0 to 1.
-    pub(super) fn strikes(&self, met: u64, chance: impl FnOnce() -> f64) -> bool {
+    /// Whether it strikes the request number `met` (from 1) of its rule, which comes while `running` others are under
+    /// way; `chance` gives a number from 0 to 1.
+    pub(super) fn strikes(&self, met: u64, running: usize, chance: impl FnOnce() -> f64) -> bool {
         match self {
             Self::Always => true,
             Self::First(count) => met <= *count,
             Self::Nth(number) => met == *number,
             Self::Probability(probability) => chance() < *probability,
+            Self::Above(most) => running >= *most,
         }
     }
 }

@@ -137,3 +137,26 @@ async fn equal_seeds_are_equal_runs() {
     assert_eq!(run(1).await, run(1).await);
     assert_ne!(run(1).await, run(2).await);
 }
+
+/// A store that does eight things at once and refuses the ninth.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_full_refuses_what_is_too_much() {
+    let (_, store) = store([
+        FaultRule::new(When::Above(8), Fault::Throttled),
+        FaultRule::always(Fault::SlowBody(Duration::from_secs(1))),
+    ]);
+    for _ in 0..2 {
+        let puts = (0..20).map(|n| {
+            let store = &store;
+            async move { store.put(&Key::new(format!("{n}")), Bytes::new()).await }
+        });
+        let results = futures_util::future::join_all(puts).await;
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 8);
+    }
+    // Those that are given up are not under way.
+    let (key, second) = (Key::new("k"), Duration::from_secs(1));
+    for _ in 0..20 {
+        tokio::time::timeout(second / 2, store.get(&key)).await.expect_err("given up");
+    }
+    assert!(store.get(&key).await.expect_err("absent").is_not_found());
+}

@@ -104,6 +104,19 @@ async fn a_wrong_endpoint_is_reported_soon_and_an_outage_waited_for() {
     assert!(began.elapsed() > Duration::from_secs(50), "{:?}", began.elapsed());
 }
 
+/// What the store asks for is waited, and a little more, each a different little; not for ever.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_names_a_time_is_left_alone_so_long() {
+    for (asked, waited) in [(7, 7), (3600, 20)] {
+        let stack = stack([FaultRule::first(2, Fault::ThrottledFor(Duration::from_secs(asked)))]);
+        let began = Instant::now();
+        stack.retry.put(&key(), Bytes::new()).await.expect("the third attempt");
+        let spent = began.elapsed().saturating_sub(Duration::from_secs(2 * waited));
+        assert!(spent > Duration::ZERO && spent < Duration::from_millis(300), "{asked}: {spent:?} more");
+        assert_eq!(stack.retry.retries(), 2);
+    }
+}
+
 /// Two runs with one seed are one run.
 #[tokio::test(start_paused = true)]
 async fn runs_repeat() {
