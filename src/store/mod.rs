@@ -14,6 +14,7 @@ mod open;
 mod operation;
 mod page;
 mod probe;
+mod recent;
 mod record;
 mod retry;
 mod s3;

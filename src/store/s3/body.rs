@@ -7,25 +7,36 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout};
 
-use super::config::S3Timeouts;
 use super::error::{Failure, chain};
+use super::patience::Patience;
 use crate::store::{MAX_OBJECT, StoreErrorKind};
 
+/// What a body must show to be waited for.
+#[derive(Debug)]
+pub(super) struct Pulse<'a> {
+    /// How long it may stand still,
+    pub(super) patience: &'a Patience,
+    /// but never longer than this.
+    pub(super) most: Duration,
+    /// Bytes per second below which it is as good as standing still.
+    pub(super) min_rate: u64,
+}
+
 /// The whole body of an answer to a GET without a range.
-pub(super) async fn whole(answer: GetObjectOutput, times: &S3Timeouts) -> Result<Bytes, Failure> {
+pub(super) async fn whole(answer: GetObjectOutput, pulse: &Pulse<'_>) -> Result<Bytes, Failure> {
     let size = size(&answer)?;
     if size > MAX_OBJECT {
         let detail = format!("it has {size} bytes; no object of a repository is larger than {MAX_OBJECT}");
         return Err(Failure::new(StoreErrorKind::BadAnswer, detail));
     }
-    collect(answer, 0..size, size, times).await
+    collect(answer, 0..size, size, pulse).await
 }
 
 /// The bytes of `range` from an answer to a GET with that range.
 pub(super) async fn part(
     answer: GetObjectOutput,
     range: Range<u64>,
-    times: &S3Timeouts,
+    pulse: &Pulse<'_>,
 ) -> Result<Bytes, Failure> {
     let size = size(&answer)?;
     let wanted = range.end - range.start;
@@ -45,12 +56,12 @@ pub(super) async fn part(
             if end < range.end {
                 return ends_early(format!("the object ends before {} ({text})", range.end));
             }
-            collect(answer, 0..wanted, size, times).await
+            collect(answer, 0..wanted, size, pulse).await
         }
         // 200 instead of 206: the whole object comes. What is before the range is thrown away, what is behind it is not
         // waited for.
         None if size < range.end => ends_early(format!("the object has {size} bytes, asked for {range:?}")),
-        None => collect(answer, range, size, times).await,
+        None => collect(answer, range, size, pulse).await,
     }
 }
 
@@ -80,15 +91,17 @@ async fn collect(
     mut answer: GetObjectOutput,
     wanted: Range<u64>,
     size: u64,
-    times: &S3Timeouts,
+    pulse: &Pulse<'_>,
 ) -> Result<Bytes, Failure> {
     let began = Instant::now();
-    let allowed = times.stall + Duration::from_secs_f64(wanted.end as f64 / times.min_rate.max(1) as f64);
+    // Waiting spends time, bytes buy it; what was fast so far has none saved up.
+    let patience = pulse.patience.limit(pulse.most);
+    let mut left = patience;
     let mut position = 0u64;
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     while position < wanted.end {
-        let left = allowed.saturating_sub(began.elapsed()).min(times.stall);
+        let asked = Instant::now();
         let chunk = match timeout(left, answer.body.next()).await {
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(e))) => {
@@ -101,12 +114,15 @@ async fn collect(
                 return Err(Failure::new(StoreErrorKind::CutBody, detail));
             }
             Err(_) => {
+                pulse.patience.in_vain(patience);
                 let spent = began.elapsed().as_secs_f64();
                 let detail =
                     format!("the body stood still or crept: {position} of {size} bytes in {spent:.1} s");
                 return Err(Failure::new(StoreErrorKind::Timeout, detail));
             }
         };
+        let bought = Duration::from_secs_f64(chunk.len() as f64 / pulse.min_rate.max(1) as f64);
+        left = (left.saturating_sub(asked.elapsed()) + bought).min(patience);
         let end = position + chunk.len() as u64;
         let from = wanted.start.clamp(position, end) - position;
         let to = wanted.end.clamp(position, end) - position;
@@ -126,20 +142,9 @@ async fn collect(
             }
         }
     }
+    pulse.patience.complete();
     Ok(first.unwrap_or_else(|| rest.freeze()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_ranges() {
-        assert_eq!(parse_content_range("bytes 5-9/100"), Some((5, 10)));
-        assert_eq!(parse_content_range("bytes 0-0/*"), Some((0, 1)));
-        for bad in ["", "bytes", "bytes */100", "bytes 9-5/100", "5-9/100", "bytes 0-18446744073709551615/1"]
-        {
-            assert_eq!(parse_content_range(bad), None, "{bad}");
-        }
-    }
-}
+mod tests;

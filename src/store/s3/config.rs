@@ -96,9 +96,10 @@ pub enum Encryption {
 pub struct S3Timeouts {
     /// For a connection, TLS included.
     pub connect: Duration,
-    /// For the first byte of the answer, after the request's body has had its time (`min_rate`).
+    /// For the first byte of the answer, after the request's body has had its time (`min_rate`). A read waits less for
+    /// a store that is usually faster.
     pub answer: Duration,
-    /// Between two parts of a body.
+    /// Without progress of a body; likewise less with a store that is usually faster.
     pub stall: Duration,
     /// A body moves at least so many bytes per second.
     pub min_rate: u64,

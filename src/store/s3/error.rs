@@ -7,6 +7,7 @@
 
 use std::error::Error;
 use std::fmt::Write;
+use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -21,11 +22,13 @@ pub(super) struct Failure {
     pub(super) detail: String,
     /// Whether other credentials might help: these are expired or unknown.
     pub(super) stale_credentials: bool,
+    /// How long the store asks to be left alone.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Failure {
     pub(super) fn new(kind: StoreErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), stale_credentials: false }
+        Self { kind, detail: detail.into(), stale_credentials: false, retry_after: None }
     }
 }
 
@@ -41,7 +44,15 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     tracing::debug!(%operation, "the SDK's error: {}", DisplayErrorContext(&error));
-    judge(operation, &error)
+    let mut failure = judge(operation, &error);
+    failure.retry_after =
+        error.raw_response().and_then(|raw| parse_retry_after(raw.headers().get("retry-after")?));
+    failure
+}
+
+/// `Retry-After` in seconds, as stores and balancers send it; a date would need both clocks to agree.
+fn parse_retry_after(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn judge<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Failure
@@ -227,6 +238,15 @@ mod tests {
             ),
         ] {
             assert_eq!(connection(text), told);
+        }
+    }
+
+    #[test]
+    fn retry_after_in_seconds() {
+        assert_eq!(parse_retry_after("0"), Some(Duration::ZERO));
+        assert_eq!(parse_retry_after(" 120 "), Some(Duration::from_secs(120)));
+        for other in ["", "-1", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT", "99999999999999999999"] {
+            assert_eq!(parse_retry_after(other), None, "{other}");
         }
     }
 

@@ -37,7 +37,7 @@ impl S3Store {
                     .set_continuation_token(token.clone())
                     .send()
             };
-            let answer = self.send(Operation::List, 0, send).await?;
+            let answer = self.send(Operation::List, self.answer_limit(0), send).await?;
             let goes_on = answer.is_truncated().unwrap_or(false);
             let following = answer.next_continuation_token().map(str::to_owned);
             let mut page = self.read_page(request, &answer)?;

@@ -13,6 +13,7 @@ mod error;
 mod gate;
 mod http;
 mod list;
+mod patience;
 
 use std::error::Error;
 use std::fmt;
@@ -28,7 +29,9 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
+use tokio::time::Instant;
 
+use self::body::Pulse;
 pub use self::clock::{ClockReading, watch_clock};
 pub use self::config::{AccessKeys, Addressing, Encryption, S3Options, S3Timeouts};
 use self::config::{Connected, Endpoint};
@@ -36,6 +39,7 @@ use self::credentials::Credentials;
 pub use self::credentials::CredentialsOrigin;
 use self::error::{Failure, classify, no_credentials};
 use self::gate::Gate;
+use self::patience::Patience;
 use super::{Key, ListPage, ListRequest, Operation, Store, StoreError, StoreErrorKind};
 
 /// The credentials that requests are signed with; never their secret half.
@@ -59,6 +63,7 @@ pub struct S3Store {
     place: String,
     encryption: Encryption,
     timeouts: S3Timeouts,
+    patience: Patience,
 }
 
 impl fmt::Debug for S3Store {
@@ -90,6 +95,7 @@ impl S3Store {
             place,
             encryption: options.encryption.clone(),
             timeouts: options.timeouts.clone(),
+            patience: Patience::new(),
         })
     }
 
@@ -117,23 +123,26 @@ impl S3Store {
 
     fn fail(&self, operation: Operation, key: &str, failure: Failure) -> StoreError {
         StoreError::new(failure.kind, operation.as_str(), key, &self.place, failure.detail)
+            .with_retry_after(failure.retry_after)
     }
 
-    /// Sends one request, whose body has `sent` bytes, within its time.
+    /// The longest time to the first byte of an answer to a request whose body has `sent` bytes.
+    fn answer_limit(&self, sent: u64) -> Duration {
+        let times = &self.timeouts;
+        times.connect + times.answer + Duration::from_secs_f64(sent as f64 / times.min_rate.max(1) as f64)
+    }
+
+    /// Sends one request and waits `limit` for its answer.
     async fn send<T, E, F>(
         &self,
         operation: Operation,
-        sent: u64,
+        limit: Duration,
         request: impl Fn() -> F,
     ) -> Result<T, Failure>
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let times = &self.timeouts;
-        let limit = times.connect
-            + times.answer
-            + Duration::from_secs_f64(sent as f64 / times.min_rate.max(1) as f64);
         let mut renewed = false;
         loop {
             let generation = self.credentials.generation();
@@ -170,7 +179,7 @@ impl S3Store {
                 .body(ByteStream::from(body.clone()))
                 .send()
         };
-        let answer = match self.send(operation, body.len() as u64, request).await {
+        let answer = match self.send(operation, self.answer_limit(body.len() as u64), request).await {
             Ok(answer) => answer,
             Err(failure) => return Err(self.fail(operation, key.as_str(), failure)),
         };
@@ -199,10 +208,23 @@ impl S3Store {
                 .set_range(header.clone())
                 .send()
         };
-        let answer = self.send(operation, 0, request).await?;
+        // A read may be asked again at no risk, so it is waited for no longer than this store gives reason to.
+        let (began, limit) = (Instant::now(), self.patience.limit(self.answer_limit(0)));
+        let answer = match self.send(operation, limit, request).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                if failure.kind == StoreErrorKind::Timeout {
+                    self.patience.in_vain(limit);
+                }
+                return Err(failure);
+            }
+        };
+        self.patience.answered(began.elapsed());
+        let pulse =
+            Pulse { patience: &self.patience, most: self.timeouts.stall, min_rate: self.timeouts.min_rate };
         match range {
-            Some(range) => body::part(answer, range, &self.timeouts).await,
-            None => body::whole(answer, &self.timeouts).await,
+            Some(range) => body::part(answer, range, &pulse).await,
+            None => body::whole(answer, &pulse).await,
         }
     }
 }
@@ -252,7 +274,7 @@ impl Store for S3Store {
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let request = || self.client.delete_object().bucket(&self.bucket).key(self.name(key.as_str())).send();
-        match self.send(Operation::Delete, 0, request).await {
+        match self.send(Operation::Delete, self.answer_limit(0), request).await {
             Ok(_) => Ok(()),
             // AWS calls a missing object deleted; some stores say 404.
             Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(()),
