@@ -134,7 +134,7 @@ async fn nothing_listens() {
     // Retried, but for seconds and not for the whole deadline.
     let url = RepoUrl::S3 { bucket: "bucket".into(), prefix: "root".into() };
     let options = StoreOptions { s3: options(&endpoint), ..StoreOptions::default() };
-    let store = atfs::store::open(&url, &options).await.unwrap();
+    let store = atfs::store::open(&url, &options).await.unwrap().store;
     let began = Instant::now();
     let error = store.get(&Key::new("k")).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unreachable, "{error}");
@@ -260,6 +260,40 @@ async fn bodies_that_end_early_or_never() {
         // What of the whole object is behind the range is not waited for.
         assert_eq!(store.get_range(&key, 2..6).await.unwrap(), "ly t");
     }
+}
+
+/// The limits of a read follow what the store has shown: 3 s, and not the 15 s and 25 s that are fixed.
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_of_a_store_that_is_usually_fast_ends_soon() {
+    let (etag, close) = (("etag", "\"x\""), ("connection", "close"));
+    let answer = move |head: &str| match head {
+        _ if head.contains("/stalls") => announced("200 OK", &[etag, close], 100, b"only this"),
+        _ if head.contains("/silent") => Vec::new(),
+        _ => response("200 OK", &[etag, close], b"abcd"),
+    };
+    let canned = Canned::start(answer, Then::Hang).await;
+    let store = open(&options(&canned.endpoint)).await;
+    for _ in 0..30 {
+        assert_eq!(store.get(&Key::new("k")).await.unwrap(), "abcd");
+    }
+    let began = Instant::now();
+    let (stalls, silent) = (Key::new("stalls"), Key::new("silent"));
+    let (stalls, silent) = tokio::join!(store.get_range(&stalls, 2..50), store.get_range(&silent, 2..50));
+    assert_eq!(stalls.unwrap_err().kind(), StoreErrorKind::Timeout);
+    let error = silent.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Timeout);
+    assert!(error.to_string().contains("no answer within 3.0 s"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_names_a_time_is_understood() {
+    let body = b"<Error><Code>SlowDown</Code><Message>busy</Message></Error>";
+    let answer = |_: &str| response("503 Slow Down", &[("retry-after", "7")], body);
+    let canned = Canned::start(answer, Then::Close).await;
+    let error = open(&options(&canned.endpoint)).await.get(&Key::new("k")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Throttled, "{error}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

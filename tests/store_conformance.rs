@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use atfs::store::fault::{Fault, FaultRule, FaultStore};
 use atfs::store::{
-    Grouping, Key, LimitStore, ListRequest, LocalStore, MemoryStore, Operation, RecordStore, RetryPolicy,
-    RetryStore, S3Options, S3Store, Store, StoreErrorKind, list_all,
+    Grouping, HedgeStore, Key, LimitStore, ListRequest, LocalStore, MemoryStore, MeterStore, Operation, Pace,
+    RecordStore, RetryPolicy, RetryStore, S3Options, S3Store, Store, StoreErrorKind, StoreOptions, list_all,
+    open,
 };
-use atfs::types::{OsRandom, Random, SeededRandom};
+use atfs::types::{OsRandom, Random, RepoUrl, SeededRandom, SystemClock};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
@@ -294,6 +295,20 @@ async fn model() {
     conforms(Arc::new(model.store().await)).await;
 }
 
+/// As everybody opens it, through everything that stands before a bucket.
+#[tokio::test(flavor = "multi_thread")]
+async fn opened() {
+    let model = support::model::Model::start(support::model::Mode::Honest).await;
+    let url = RepoUrl::S3 { bucket: support::model::BUCKET.into(), prefix: "opened".into() };
+    let options = StoreOptions { s3: model.options(), ..StoreOptions::default() };
+    let opened = open(&url, &options).await.unwrap();
+    conforms(opened.store).await;
+    let stats = opened.monitor.stats();
+    assert!(stats.requests.iter().all(|(_, count)| *count > 0), "{stats:?}");
+    assert!(stats.bytes_received > 16 << 20 && stats.last_success.is_some(), "{stats:?}");
+    assert!(stats.hedges_sent * 50 <= stats.count(Operation::Get) + stats.count(Operation::GetRange));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn model_behind_tls() {
     let model = support::model::Model::start_tls().await;
@@ -322,8 +337,12 @@ async fn decorated() {
     let fault = Arc::new(fault);
     let policy = RetryPolicy { first_wait: Duration::from_millis(1), ..RetryPolicy::default() };
     let record = Arc::new(RecordStore::new(fault.clone()));
-    let retry = RetryStore::new(record, policy, Arc::new(SeededRandom::new(3)));
-    conforms(Arc::new(LimitStore::new(Arc::new(retry), 8, Duration::from_secs(60)))).await;
+    let pace = Arc::new(Pace::new(8));
+    let meter = MeterStore::new(record, pace.clone(), Arc::new(SystemClock));
+    let hedge = HedgeStore::new(Arc::new(meter));
+    let retry = RetryStore::new(Arc::new(hedge), policy, Arc::new(SeededRandom::new(3)));
+    conforms(Arc::new(LimitStore::new(Arc::new(retry), pace.clone(), Duration::from_secs(60)))).await;
+    assert!(pace.slow_downs() > 20);
     assert!(fault.injected().len() > 100);
 }
 

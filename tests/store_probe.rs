@@ -15,7 +15,7 @@ async fn probe_model(mode: Mode) -> Result<ProbeReport, ProbeFailure> {
     let model = Model::start(mode).await;
     let url = RepoUrl::S3 { bucket: BUCKET.into(), prefix: "root".into() };
     let options = StoreOptions { s3: model.options(), ..StoreOptions::default() };
-    let store = atfs::store::open(&url, &options).await.unwrap();
+    let store = atfs::store::open(&url, &options).await.unwrap().store;
     let result = probe(&*store, &OsRandom).await;
     let left = model.objects.lock().unwrap().len();
     if mode != Mode::KeepsObjects {
@@ -107,7 +107,7 @@ async fn radosgw_passes_unless_the_bucket_is_versioned() {
 async fn a_given_store_is_refused() {
     let Ok(bucket) = std::env::var("ATFS_REFUSED_BUCKET") else { return };
     let url = RepoUrl::S3 { bucket, prefix: String::new() };
-    let store = atfs::store::open(&url, &StoreOptions::default()).await.unwrap();
+    let store = atfs::store::open(&url, &StoreOptions::default()).await.unwrap().store;
     for round in 1..=20 {
         let failure = probe(&*store, &OsRandom).await.unwrap_err();
         let expected = matches!(failure, ProbeFailure::IgnoresCondition { .. } | ProbeFailure::Racy { .. });

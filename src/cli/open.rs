@@ -33,7 +33,8 @@ pub(super) enum Access {
 /// Settings that make no sense for it, a folder that does not exist.
 pub(super) async fn store(url: &RepoUrl, config: &Config) -> Result<Arc<dyn Store>, CliError> {
     let s3 = s3_options(config);
-    crate::store::open(url, &StoreOptions { s3, ..StoreOptions::default() }).await.explain(url)
+    let options = StoreOptions { s3, ..StoreOptions::default() };
+    Ok(crate::store::open(url, &options).await.explain(url)?.store)
 }
 
 /// How a bucket is reached with these settings.

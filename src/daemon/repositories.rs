@@ -58,7 +58,7 @@ impl Repositories {
             who: "atfs daemon <>".into(),
         };
         let options = StoreOptions { s3: access.s3_options(), ..StoreOptions::default() };
-        let store = store::open(&url, &options).await.map_err(|e| failure(&e.into()))?;
+        let store = store::open(&url, &options).await.map_err(|e| failure(&e.into()))?.store;
         let repository = Repository::open(store, services).await.map_err(|e| failure(&e))?;
         if let Some(cache) = &self.cache {
             repository.keep_small_in(cache.clone());

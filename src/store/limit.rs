@@ -1,6 +1,6 @@
-//! At most so many requests at once.
+//! At most so many requests at once, and fewer while the store says that it is busy (`pace.rs`).
 //!
-//! Permits are given in the order of asking. A queue that moves is waited for however long it is: bulk work is slow, not
+//! Slots are given in the order of asking. A queue that moves is waited for however long it is: bulk work is slow, not
 //! broken. A queue in which nothing ends well for a whole `stall` means that the store is down, and its waiters get an
 //! error: no wait is without an end.
 
@@ -11,31 +11,31 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use super::pace::{Pace, Slot};
 use super::{Key, ListPage, ListRequest, Operation, Store, StoreError, StoreErrorKind};
 
 /// Bounds the number of concurrent requests.
 #[derive(Debug)]
 pub struct LimitStore {
     inner: Arc<dyn Store>,
-    permits: Semaphore,
+    pace: Arc<Pace>,
     stall: Duration,
     /// Requests that the store has answered, whatever it said.
     answered: AtomicU64,
 }
 
 impl LimitStore {
-    /// At most `concurrency` (at least 1) requests of `inner` at once; a waiter gives up when none was answered for
-    /// `stall`, which should be longer than one request may take.
-    pub fn new(inner: Arc<dyn Store>, concurrency: usize, stall: Duration) -> Self {
-        let permits = Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS));
-        Self { inner, permits, stall, answered: AtomicU64::new(0) }
+    /// At most as many requests of `inner` at once as `pace` allows; a waiter gives up when none was answered for
+    /// `stall`, which should be longer than one request may take. Whoever is nearest to the store tells `pace` how it
+    /// goes ([`super::MeterStore`]).
+    pub fn new(inner: Arc<dyn Store>, pace: Arc<Pace>, stall: Duration) -> Self {
+        Self { inner, pace, stall, answered: AtomicU64::new(0) }
     }
 
-    async fn permit(&self, operation: Operation, key: &str) -> Result<SemaphorePermit<'_>, StoreError> {
-        let waiting = self.permits.acquire();
+    async fn slot(&self, operation: Operation, key: &str) -> Result<Slot<'_>, StoreError> {
+        let waiting = self.pace.slot();
         tokio::pin!(waiting);
         let mut seen = self.answered.load(Ordering::Relaxed);
         let stalled = || {
@@ -47,8 +47,7 @@ impl LimitStore {
         };
         loop {
             match timeout(self.stall, &mut waiting).await {
-                // The semaphore is never closed.
-                Ok(permit) => return permit.map_err(|_| stalled()),
+                Ok(slot) => return slot.ok_or_else(stalled),
                 Err(_) => {
                     let now = self.answered.load(Ordering::Relaxed);
                     if now == seen {
@@ -75,40 +74,40 @@ impl Store for LimitStore {
     }
 
     async fn get(&self, key: &Key) -> Result<Bytes, StoreError> {
-        let _permit = self.permit(Operation::Get, key.as_str()).await?;
+        let _slot = self.slot(Operation::Get, key.as_str()).await?;
         self.count(self.inner.get(key).await)
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let _permit = self.permit(Operation::GetRange, key.as_str()).await?;
+        let _slot = self.slot(Operation::GetRange, key.as_str()).await?;
         self.count(self.inner.get_range(key, range).await)
     }
 
     async fn put(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
-        let _permit = self.permit(Operation::Put, key.as_str()).await?;
+        let _slot = self.slot(Operation::Put, key.as_str()).await?;
         self.count(self.inner.put(key, body).await)
     }
 
     async fn put_new(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
-        let _permit = self.permit(Operation::PutNew, key.as_str()).await?;
+        let _slot = self.slot(Operation::PutNew, key.as_str()).await?;
         self.count(self.inner.put_new(key, body).await)
     }
 
-    /// Under one permit: a race that is let in one by one is none.
+    /// In one slot: a race that is let in one by one is none.
     async fn put_new_at_once(&self, key: &Key, bodies: Vec<Bytes>) -> Vec<Result<(), StoreError>> {
-        match self.permit(Operation::PutNew, key.as_str()).await {
-            Ok(_permit) => self.inner.put_new_at_once(key, bodies).await,
+        match self.slot(Operation::PutNew, key.as_str()).await {
+            Ok(_slot) => self.inner.put_new_at_once(key, bodies).await,
             Err(error) => bodies.iter().map(|_| Err(error.repeated())).collect(),
         }
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
-        let _permit = self.permit(Operation::List, &request.prefix).await?;
+        let _slot = self.slot(Operation::List, &request.prefix).await?;
         self.count(self.inner.list(request).await)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let _permit = self.permit(Operation::Delete, key.as_str()).await?;
+        let _slot = self.slot(Operation::Delete, key.as_str()).await?;
         self.count(self.inner.delete(key).await)
     }
 }
@@ -124,7 +123,8 @@ mod tests {
         let fault = FaultStore::new(Arc::new(MemoryStore::new()), 1);
         fault.set_rules([FaultRule::always(Fault::SlowFirstByte(Duration::from_secs(delay)))]);
         let record = Arc::new(RecordStore::new(Arc::new(fault)));
-        let limit = LimitStore::new(record.clone(), concurrency, Duration::from_secs(stall));
+        let limit =
+            LimitStore::new(record.clone(), Arc::new(Pace::new(concurrency)), Duration::from_secs(stall));
         (record, Arc::new(limit))
     }
 

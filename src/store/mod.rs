@@ -7,17 +7,21 @@
 
 mod error;
 pub mod fault;
+mod hedge;
 mod limit;
 mod local;
 mod memory;
+mod meter;
 mod open;
 mod operation;
+mod pace;
 mod page;
 mod probe;
 mod recent;
 mod record;
 mod retry;
 mod s3;
+mod stats;
 
 use std::fmt;
 use std::ops::Range;
@@ -27,11 +31,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use hedge::HedgeStore;
 pub use limit::LimitStore;
 pub use local::{LocalStore, create_local_root};
 pub use memory::MemoryStore;
-pub use open::{StoreOptions, open};
+pub use meter::{MeterStore, Trouble};
+pub use open::{OpenStore, StoreOptions, open};
 pub use operation::Operation;
+pub use pace::Pace;
 pub use probe::{ProbeFailure, ProbeReport, probe};
 pub use record::{Call, RecordStore};
 pub use retry::{RetryPolicy, RetryStore};
@@ -39,6 +46,7 @@ pub use s3::{
     AccessKeys, Addressing, ClockReading, CredentialsFound, CredentialsOrigin, Encryption, S3Options,
     S3Store, S3Timeouts, watch_clock,
 };
+pub use stats::{StoreMonitor, StoreStats};
 
 /// The largest object that [`Store::get`] brings into memory, in bytes. Packs aim at 64 MiB and every other object
 /// is far smaller; without a bound, a foreign object under one of our keys could exhaust the memory.

@@ -20,6 +20,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 6] = [Self::Get, Self::GetRange, Self::Put, Self::PutNew, Self::List, Self::Delete];
+
     /// The name in errors and logs.
     pub fn as_str(self) -> &'static str {
         match self {

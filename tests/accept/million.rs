@@ -132,7 +132,8 @@ fn asked(local: &Site, figures: &mut Figures) {
     let mut site = Site::on(server);
     runtime.block_on(async {
         let from = local.repository().await.store().clone();
-        let to = atfs::store::open(&site.url.parse().unwrap(), &site.store_options()).await.unwrap();
+        let opened = atfs::store::open(&site.url.parse().unwrap(), &site.store_options()).await.unwrap();
+        let to = opened.store;
         let mut request = ListRequest {
             prefix: String::new(),
             start_after: None,

@@ -208,7 +208,7 @@ impl Site {
 
     /// The repository through the library, for what no command shows yet.
     pub(crate) async fn repository(&self) -> Repository {
-        let store = store::open(&self.url.parse().unwrap(), &self.store_options()).await.unwrap();
+        let store = store::open(&self.url.parse().unwrap(), &self.store_options()).await.unwrap().store;
         let services = Services {
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
