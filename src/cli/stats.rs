@@ -105,7 +105,8 @@ fn print(
             let per_second = change as f64 / passed.as_secs_f64().max(0.001);
             format!("{:>14}/s", shown(per_second.round() as u64))
         });
-        app.out.line(format!("{name:<18}{:>14}{rate}  {meaning}", shown(count)).trim_end().to_owned())?;
+        let line = format!("{name:<18}{:>14}{rate}  {meaning}", shown(count));
+        app.out.line(line.trim_end())?;
     }
     Ok(())
 }
