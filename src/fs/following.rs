@@ -9,6 +9,8 @@
 //! The branch is asked every half interval, so within one interval a look-up sees what the branch was at. When the store
 //! does not answer, the mount goes on showing what it shows.
 //!
+//! Listings tell no inodes (`readdirplus` is off): one that was begun before a move would bring older ones back.
+//!
 //! **A slot's number is never given to a second commit**; one that the kernel has forgotten every inode of is dropped
 //! from memory. Should the kernel still know one after all, it hears ESTALE and looks the name up again.
 

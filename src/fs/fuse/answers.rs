@@ -21,17 +21,12 @@ pub(super) const BLOCK: u32 = 4096;
 
 /// The two kinds of listing.
 pub(super) trait ListReply: Send + 'static {
-    /// Whether the kernel knows the inodes of what is listed from then on.
-    const TELLS_OF_INODES: bool;
-
     fn push(&mut self, listed: &Listed<'_>) -> Room;
     fn done(self);
     fn fail(self, errno: Errno);
 }
 
 impl ListReply for ReplyDirectory {
-    const TELLS_OF_INODES: bool = false;
-
     fn push(&mut self, listed: &Listed<'_>) -> Room {
         let kind = file_type(listed.attr.kind);
         room(self.add(INodeNo(listed.attr.ino.raw()), listed.next, kind, OsStr::from_bytes(listed.name)))
@@ -47,8 +42,6 @@ impl ListReply for ReplyDirectory {
 }
 
 impl ListReply for ReplyDirectoryPlus {
-    const TELLS_OF_INODES: bool = true;
-
     fn push(&mut self, listed: &Listed<'_>) -> Room {
         let (ttl, name) = (ttl(listed.lifetime), OsStr::from_bytes(listed.name));
         let attr = file_attr(&listed.attr);

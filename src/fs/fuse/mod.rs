@@ -202,10 +202,6 @@ impl Inner {
         let mut sink = |listed: Listed<'_>| match reply.push(&listed) {
             Room::Left => {
                 taken += 1;
-                // The kernel counts each name of a listing with attributes as a look-up, but for these two.
-                if R::TELLS_OF_INODES && listed.name != b"." && listed.name != b".." {
-                    self.view.refer(listed.attr.ino);
-                }
                 Room::Left
             }
             Room::Full => Room::Full,

@@ -34,14 +34,16 @@ const MAX_BACKGROUND: u16 = 64;
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // What the kernel does not know is not needed: all of these only save requests.
-        for wanted in [
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
-        ] {
-            let _ = config.add_capabilities(wanted);
+        let mut wanted = InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_NO_OPENDIR_SUPPORT;
+        if self.inner.view.follow_period().is_none() {
+            // Where the branch may move, a listing that was begun before would give the kernel older inodes for names that
+            // were looked up since: there only look-ups tell of inodes, and those never go back.
+            wanted |= InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO;
+        }
+        for flag in wanted.iter() {
+            let _ = config.add_capabilities(flag);
         }
         if let Err(most) = config.set_max_readahead(MAX_READ) {
             let _ = config.set_max_readahead(most);
