@@ -8,10 +8,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
+use super::blocks::blocks_of;
 use super::durable::{COMPLETE, is_marked};
 use super::key::EntryKey;
 use super::layout::{Layout, PastCache, note_use, open_past_cache, open_read_only, rename_into};
-use super::room::blocks_of;
 use super::sums::{self, Boot, HEAD_BYTES, Sums};
 
 /// A content that has its name.

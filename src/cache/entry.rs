@@ -17,11 +17,12 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::blocks::blocks_of;
 use super::contents::Named;
 use super::fetch::InFlight;
 use super::key::{EntryKey, Item};
 use super::order::{Extent, Idle, Partial};
-use super::room::{Known, Room, blocks_of};
+use super::room::{Known, Room};
 use super::spans::Spans;
 use super::sums::{Sum, Sums};
 

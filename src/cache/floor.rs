@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
 
-use super::room::{BLOCK_BYTES, Room};
+use super::blocks::BLOCK_BYTES;
+use super::room::Room;
 
 /// The default: this part of the disk, but not more than [`DEFAULT_MOST`].
 const DEFAULT_PART: u64 = 20;

@@ -30,10 +30,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::CacheError;
+use super::blocks::{BLOCK_BYTES, blocks_of};
 use super::durable::is_marked;
 use super::key::{EntryKey, Item, SlabKey};
 use super::machine::Machine;
-use super::room::{BLOCK_BYTES, blocks_of};
 use super::sums::{self, Boot};
 
 /// A last use older than that is written down when an entry is opened. The order of eviction after a

@@ -31,6 +31,7 @@
 //! Nothing is pinned beyond what is open: a promise to keep what may not be there yet belongs to prefetching. Adoption of
 //! committed files will go beside [`Cache::insert`].
 
+mod blocks;
 mod contents;
 mod durable;
 mod entry;
@@ -55,6 +56,7 @@ mod small;
 mod spans;
 mod stats;
 mod sums;
+mod touched;
 mod trouble;
 
 use std::fmt;
@@ -75,13 +77,14 @@ pub use pieces::{FetchError, MAX_PIECE_BYTES, Pieces};
 pub use scrub::Verified;
 pub use stats::{CacheInfo, CacheStats, Holding, Pruned};
 
+use blocks::BLOCK_BYTES;
 use file::Pin;
 use floor::{Disk, Floor};
 use keeper::Threads;
 use key::EntryKey;
 use layout::Layout;
 use recent::Recent;
-use room::{BLOCK_BYTES, Room};
+use room::Room;
 use stats::Counters;
 
 /// How long [`Cache::open`] waits for the scan: long enough for some 100,000 entries, short enough to go

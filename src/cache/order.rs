@@ -13,9 +13,9 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::key::Item;
-use super::slab::Touched;
 use super::spans::Spans;
 use super::sums::Sums;
+use super::touched::Touched;
 
 /// An entry that nobody has open.
 #[derive(Debug, Clone)]

@@ -15,11 +15,11 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::blocks::BLOCK_BYTES;
 use super::durable::Fresh;
 use super::entry::Entry;
 use super::floor::Floor;
@@ -27,13 +27,11 @@ use super::key::{EntryKey, Item, SlabKey};
 use super::layout::Layout;
 use super::order::{Extent, Idle, Order};
 use super::scan::Scan;
-use super::slab::{Slab, Touched};
+use super::slab::Slab;
 use super::slabs::Slabs;
 use super::stats::{CacheStats, Counters, Holding};
+use super::touched::Touched;
 use super::trouble::Trouble;
-
-/// The unit of accounts: the block of ext4 and xfs, below which no file takes less.
-pub(super) const BLOCK_BYTES: u64 = 4096;
 
 /// The part of the limit left to what the file system itself needs for the files: inodes, directories,
 /// extents.
@@ -45,11 +43,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A write that the disk refused for want of space is tried once more after that much was evicted: a full disk is full
 /// for everybody, and the next pieces want room as well.
 const SHED_BLOCKS: u64 = (64 << 20) / BLOCK_BYTES;
-
-/// Blocks that `range` touches.
-pub(super) fn blocks_of(range: &Range<u64>) -> u64 {
-    if range.is_empty() { 0 } else { range.end.div_ceil(BLOCK_BYTES) - range.start / BLOCK_BYTES }
-}
 
 /// What is known of an entry's files when it is opened.
 #[derive(Debug)]

@@ -22,47 +22,14 @@ use nix::unistd::{Whence, lseek};
 
 use crate::types::Location;
 
+use super::blocks::{BLOCK_BYTES, blocks, blocks_of};
 use super::key::{Item, SlabKey};
-use super::room::{BLOCK_BYTES, Room, blocks_of};
+use super::room::Room;
 use super::spans::Spans;
-
-/// How much of a pack one slab stands for. Smaller ones are more files and more entries (at 8 MiB a disk of 1 TB has
-/// 125,000 of them), larger ones are evicted in coarser steps.
-pub(super) const SLAB_BYTES: u64 = 8 << 20;
-
-/// The longest blob that a slab takes: what overhangs belongs to the slab that it begins in.
-const LONGEST: u64 = 2 << 20;
-
-/// Parts of a slab whose use is remembered, one bit each: 64 of 160 KiB cover the slab and what overhangs.
-const PARTS: u64 = 64;
-const PART_BYTES: u64 = (SLAB_BYTES + LONGEST) / PARTS;
+use super::touched::{LONGEST, PART_BYTES, PARTS, SLAB_BYTES, Touched};
 
 /// A use is noted in the order of eviction that often at most: more often tells nothing and costs a lock.
 const TOUCH_MILLIS: u64 = 1000;
-
-/// Which parts of a slab were read since it was filled, or since it was last spared.
-#[derive(Debug, Default)]
-pub(super) struct Touched(AtomicU64);
-
-impl Touched {
-    fn note(&self, range: &Range<u64>) {
-        let (first, last) = (range.start / PART_BYTES, (range.end - 1) / PART_BYTES);
-        let bits = (first..=last.min(PARTS - 1)).fold(0, |bits, part| bits | 1 << part);
-        if self.0.load(Ordering::Relaxed) & bits != bits {
-            self.0.fetch_or(bits, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether nothing was read.
-    pub(super) fn is_cold(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
-    }
-
-    /// The parts that were read, and forgets them.
-    fn take(&self) -> u64 {
-        self.0.swap(0, Ordering::Relaxed)
-    }
-}
 
 /// A slab's file, open for reading: it is opened to be written for each write, so that nothing keeps an administrator
 /// from remounting the disk read-only.
@@ -86,11 +53,6 @@ impl SlabKey {
         let len = u64::from(at.len);
         (1..=LONGEST).contains(&len).then_some((Self { pack: at.pack, stretch }, start..start + len))
     }
-}
-
-/// The blocks that hold `range`.
-fn blocks(range: &Range<u64>) -> Range<u64> {
-    range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES)
 }
 
 impl Slab {
@@ -250,15 +212,5 @@ mod tests {
         assert_eq!(present(&file).unwrap(), Spans::default());
         file.write_all_at(&[1; 10_000], 3 * BLOCK_BYTES + 100).unwrap();
         assert_eq!(present(&file).unwrap(), Spans::of(3..6));
-    }
-
-    #[test]
-    fn uses_are_noted_by_part_and_the_overhang_counts() {
-        let touched = Touched::default();
-        touched.note(&(0..1));
-        touched.note(&(SLAB_BYTES + LONGEST - 1..SLAB_BYTES + LONGEST));
-        touched.note(&(PART_BYTES - 1..PART_BYTES + 1));
-        assert_eq!(touched.take(), 1 << 63 | 0b11);
-        assert_eq!(touched.take(), 0);
     }
 }

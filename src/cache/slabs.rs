@@ -9,7 +9,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::key::SlabKey;
-use super::slab::{Slab, Touched};
+use super::slab::Slab;
+use super::touched::Touched;
 
 /// Slabs that are remembered: this many to twice as many, in two generations (what was used lately is in the young
 /// one). As many files are open at most; with slabs of 8 MiB they are 2 GiB of small contents.

@@ -17,8 +17,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::blocks::BLOCK_BYTES;
 use super::key::EntryKey;
-use super::room::BLOCK_BYTES;
 
 const MAGIC: &[u8; 8] = b"atfsums1";
 const SUM_BYTES: usize = 16;
