@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use atfs::daemon::client::MountOrder;
+use atfs::fs::ProfileChoice;
 use mount_common::{Fixture, wait_until};
 use refs_common::tree::commit_edits;
 
@@ -185,4 +186,11 @@ fn only_a_branch_can_be_followed() {
             "{error}"
         );
     }
+    let order = MountOrder {
+        follow: Some(Duration::from_secs(1)),
+        profile: ProfileChoice::SmallFiles,
+        ..fixture.order(Some("main"))
+    };
+    let error = fixture.try_mount(&order).unwrap_err().to_string();
+    assert!(error.contains("must see opens"), "{error}");
 }

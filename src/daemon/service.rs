@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 
-use crate::fs::{Followed, Session, View};
+use crate::fs::{Followed, ProfileChoice, Session, View};
 use crate::repo::refs::Resolved;
 use crate::types::{Clock, RefKind, Revision, SystemClock};
 
@@ -164,7 +164,7 @@ async fn prepare(shared: &Shared, request: MountRequest) -> Result<Prepared, Fai
             match request.follow {
                 None => View::of_commit(snapshot, url, text.clone(), request.owner, cache),
                 Some(interval) => {
-                    can_follow(&revision, &resolved)?;
+                    can_follow(&revision, &resolved, request.profile)?;
                     View::following(snapshot, url, revision, request.owner, cache, interval)
                 }
             }
@@ -192,7 +192,11 @@ async fn prepare(shared: &Shared, request: MountRequest) -> Result<Prepared, Fai
 }
 
 /// Only a branch moves; a tag, an id and `main~2` are one commit for ever.
-fn can_follow(revision: &Revision, resolved: &Resolved) -> Result<(), Failure> {
+fn can_follow(revision: &Revision, resolved: &Resolved, profile: ProfileChoice) -> Result<(), Failure> {
+    if profile == ProfileChoice::SmallFiles {
+        let text = "a mount that follows a branch must see opens: the profile smallfiles is for one commit";
+        return Err(Failure::new(FailureKind::BadRequest, text));
+    }
     let is_branch = resolved.via.as_ref().is_some_and(|via| via.kind == RefKind::Branch);
     if is_branch && revision.steps.is_empty() {
         return Ok(());
