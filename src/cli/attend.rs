@@ -11,13 +11,11 @@ use crate::daemon::{Attended, DaemonError, client, notify};
 
 use super::app::App;
 use super::error::CliError;
+use super::umount::when_idle;
 
 /// How long programs that use the mount are waited for when it is to be taken away; then it is detached from them.
 /// systemd waits 90 s by default before it kills.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Nobody tells when a mount's last file is closed.
-const AGAIN: Duration = Duration::from_millis(250);
 
 /// Stays until the mount on `place` is gone.
 ///
@@ -41,8 +39,8 @@ pub(super) async fn attend(cache_dir: &Path, place: &Path, app: &App) -> Result<
             Ok(Attended::DaemonDied) => Err(dead(place)),
             Err(error) => Err(CliError::failed(error.to_string())),
         },
-        _ = terminate.recv() => take_away(cache_dir, place, app).await,
-        _ = interrupt.recv() => take_away(cache_dir, place, app).await,
+        _ = terminate.recv() => take_away(cache_dir, place, app),
+        _ = interrupt.recv() => take_away(cache_dir, place, app),
     }
 }
 
@@ -53,23 +51,15 @@ fn dead(place: &Path) -> CliError {
 }
 
 /// Unmounts when nobody uses it any more, and in any case within [`PATIENCE`].
-async fn take_away(cache_dir: &Path, place: &Path, app: &App) -> Result<(), CliError> {
+fn take_away(cache_dir: &Path, place: &Path, app: &App) -> Result<(), CliError> {
     tell("STOPPING=1", app);
-    let end = Instant::now() + PATIENCE;
-    let mut said = false;
-    loop {
-        let how = if Instant::now() < end { Unmount::WhenIdle } else { Unmount::Lazy };
-        match client::unmount(cache_dir, place, how) {
-            Ok(()) | Err(DaemonError::Mount(MountError::NotMounted { .. })) => return Ok(()),
-            Err(DaemonError::Mount(busy @ MountError::Busy { .. })) => {
-                if !std::mem::replace(&mut said, true) {
-                    let seconds = PATIENCE.as_secs();
-                    app.out.note(format!("{busy}; it is detached from its users in {seconds} s"));
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
-            Err(error) => return Err(CliError::failed(error.to_string())),
-        }
+    let done = match when_idle(cache_dir, place, Instant::now() + PATIENCE, app) {
+        Err(DaemonError::Mount(MountError::Busy { .. })) => client::unmount(cache_dir, place, Unmount::Lazy),
+        done => done,
+    };
+    match done {
+        Ok(()) | Err(DaemonError::Mount(MountError::NotMounted { .. })) => Ok(()),
+        Err(error) => Err(CliError::failed(error.to_string())),
     }
 }
 

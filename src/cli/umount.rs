@@ -70,7 +70,10 @@ pub(super) fn run(args: &Args, app: &App) -> Result<(), CliError> {
 }
 
 /// Unmounts as soon as nobody uses it, until `end`; says once for whom it waits.
-fn when_idle(cache_dir: &Path, dir: &Path, end: Instant, app: &App) -> Result<(), DaemonError> {
+///
+/// # Errors
+/// [`MountError::Busy`] when somebody still does at `end`; as [`client::unmount`].
+pub(super) fn when_idle(cache_dir: &Path, dir: &Path, end: Instant, app: &App) -> Result<(), DaemonError> {
     let mut said = false;
     loop {
         let busy = match client::unmount(cache_dir, dir, Unmount::WhenIdle) {
