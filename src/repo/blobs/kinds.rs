@@ -182,42 +182,32 @@ impl Blob for XattrList {
     }
 }
 
-impl Blob for SmallContent {
-    type Id = ChunkId;
-    const KIND: BlobKind = BlobKind::Chunk;
-    const NOUN: &'static str = "chunk";
-    const KEPT: Kept = Kept::InSlabs;
+macro_rules! chunks {
+    ($($chunk:ident: $kept:ident, $shelf:ident;)*) => {$(
+        impl Blob for $chunk {
+            type Id = ChunkId;
+            const KIND: BlobKind = BlobKind::Chunk;
+            const NOUN: &'static str = "chunk";
+            const KEPT: Kept = Kept::$kept;
 
-    fn decode(id: ChunkId, raw: Bytes) -> Result<Self, FormatError> {
-        verified(id, raw).map(Self)
-    }
+            fn decode(id: ChunkId, raw: Bytes) -> Result<Self, FormatError> {
+                verified(id, raw).map(Self)
+            }
 
-    fn memory_bytes(&self) -> usize {
-        heap(self.0.len())
-    }
+            fn memory_bytes(&self) -> usize {
+                heap(self.0.len())
+            }
 
-    fn shelf(inner: &Inner) -> &Shelf<Self> {
-        &inner.small
-    }
+            fn shelf(inner: &Inner) -> &Shelf<Self> {
+                &inner.$shelf
+            }
+        }
+    )*};
 }
 
-impl Blob for RawChunk {
-    type Id = ChunkId;
-    const KIND: BlobKind = BlobKind::Chunk;
-    const NOUN: &'static str = "chunk";
-    const KEPT: Kept = Kept::Nowhere;
-
-    fn decode(id: ChunkId, raw: Bytes) -> Result<Self, FormatError> {
-        verified(id, raw).map(Self)
-    }
-
-    fn memory_bytes(&self) -> usize {
-        heap(self.0.len())
-    }
-
-    fn shelf(inner: &Inner) -> &Shelf<Self> {
-        &inner.chunks
-    }
+chunks! {
+    SmallContent: InSlabs, small;
+    RawChunk: Nowhere, chunks;
 }
 
 fn verified(id: ChunkId, raw: Bytes) -> Result<Bytes, FormatError> {
