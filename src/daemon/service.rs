@@ -136,13 +136,13 @@ fn answer(
             while !shared.registry.wait_gone(ATTEND, |mount| mount.device == device) {}
             Ok(Reply::Settled)
         }
-        // Has several replies, above.
-        Request::Prefetch(_) => Err(Failure::new(FailureKind::BadRequest, "a prefetch has no single answer")),
         Request::List => Ok(Reply::Mounts { pid: std::process::id(), mounts: shared.registry.list() }),
         Request::CacheInfo => Ok(Reply::CacheInfo(Box::new(cache(shared)?.info()))),
         Request::CachePrune { bytes } => Ok(Reply::CachePruned(cache(shared)?.prune(bytes))),
-        // Has more than one answer, and is answered by `verify`.
-        Request::CacheVerify => Err(Failure::new(FailureKind::BadRequest, "verify is no single question")),
+        // They have several replies, and are answered above.
+        Request::Prefetch(_) | Request::CacheVerify => {
+            Err(Failure::new(FailureKind::BadRequest, "this request has no single answer"))
+        }
         Request::Shutdown => {
             shared.stop();
             Ok(Reply::Stopping)

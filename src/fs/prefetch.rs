@@ -206,7 +206,8 @@ impl View {
                 let snapshot = tree.snapshot();
                 snapshot.fetch(&Beside::of(&items)).await;
                 for item in &items {
-                    // What is still missing says why when it is read by itself.
+                    // Read once more on purpose: what a slab only claims to have is found here, not by its reader. What is
+                    // still missing says why when it is read by itself.
                     if snapshot.small_at_hand(item).is_ok_and(|found| found.is_none()) {
                         let read = snapshot.read_small(item, &Beside::default()).await;
                         read.map_err(|source| tree.failed_item(item, source))?;
