@@ -3,10 +3,11 @@
 //! A small read costs no `open`: the files of the slabs that were used last stay open. They hold nothing in the cache: a
 //! slab that is evicted is first forgotten here, and who still reads it reads what is unlinked.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::types::Generations;
 
 use super::key::SlabKey;
 use super::slab::Slab;
@@ -16,42 +17,24 @@ use super::touched::Touched;
 /// one). As many files are open at most; with slabs of 8 MiB they are 2 GiB of small contents.
 const REMEMBERED: usize = 256;
 
-#[derive(Debug, Default)]
-pub(super) struct Slabs(Mutex<Generations>);
-
 /// `None`: there is no such slab.
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<SlabKey, Option<Arc<Slab>>>,
-    old: HashMap<SlabKey, Option<Arc<Slab>>>,
-}
+#[derive(Debug)]
+pub(super) struct Slabs(Mutex<Generations<SlabKey, Option<Arc<Slab>>>>);
 
-impl Generations {
-    fn find(&mut self, key: &SlabKey) -> Option<Option<Arc<Slab>>> {
-        if let Some(known) = self.young.get(key) {
-            return Some(known.clone());
-        }
-        let known = self.old.remove(key)?;
-        self.put(*key, known.clone());
-        Some(known)
-    }
-
-    fn put(&mut self, key: SlabKey, known: Option<Arc<Slab>>) {
-        if self.young.len() >= REMEMBERED {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, known);
+impl Default for Slabs {
+    fn default() -> Self {
+        Self(Mutex::new(Generations::new(REMEMBERED)))
     }
 }
 
 impl Slabs {
-    fn lock(&self) -> MutexGuard<'_, Generations> {
+    fn lock(&self) -> MutexGuard<'_, Generations<SlabKey, Option<Arc<Slab>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is remembered of a slab: `None` for nothing, `Some(None)` for that it does not exist.
     pub(super) fn find(&self, key: &SlabKey) -> Option<Option<Arc<Slab>>> {
-        self.lock().find(key)
+        self.lock().get(key)
     }
 
     /// The open slab, or the one in the file that `open` opens.
@@ -65,7 +48,7 @@ impl Slabs {
         open: impl FnOnce() -> io::Result<File>,
     ) -> io::Result<Arc<Slab>> {
         let mut known = self.lock();
-        if let Some(Some(slab)) = known.find(&key) {
+        if let Some(Some(slab)) = known.get(&key) {
             return Ok(slab);
         }
         let slab = Arc::new(Slab::new(key, open()?, touched)?);
@@ -81,15 +64,13 @@ impl Slabs {
     /// Remembers that there is none, unless one was made meanwhile.
     pub(super) fn note_absent(&self, key: SlabKey) {
         let mut known = self.lock();
-        if known.find(&key).is_none() {
+        if known.get(&key).is_none() {
             known.put(key, None);
         }
     }
 
     /// Forgets a slab that is about to be deleted.
     pub(super) fn forget(&self, key: &SlabKey) {
-        let mut known = self.lock();
-        known.old.remove(key);
-        known.young.remove(key);
+        self.lock().remove(key);
     }
 }

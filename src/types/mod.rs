@@ -2,6 +2,7 @@
 //! progress) that let the engine run in a deterministic simulator. Nothing here does I/O.
 
 mod address;
+mod generations;
 mod ids;
 mod location;
 mod path;
@@ -14,6 +15,7 @@ mod size;
 mod time;
 
 pub use address::{Address, AddressError, RepoUrl};
+pub use generations::Generations;
 pub use ids::{
     ChunkId, CommitId, IdError, ManifestId, NodeId, Nonce, PackId, RecordHash, RepoUuid, XattrsId,
 };
