@@ -4,13 +4,14 @@
 mod cache_support;
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use atfs::cache::{CacheError, FetchError, Filled, Pieces};
 use bytes::Bytes;
-use cache_support::{Refused, Source, content, disk_usage, key, open};
+use cache_support::{RUN, Refused, Source, content, files, key, open};
 use futures_util::future::join_all;
 
 const LIMIT: u64 = 64 << 20;
@@ -167,7 +168,6 @@ impl Pieces for Broken {
 async fn a_fetcher_that_errs_is_an_error_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), LIMIT);
-    let before = disk_usage(dir.path());
     for (piece, answer, says) in [
         (0..100, Some(99), "came with 99"),
         (0..100, Some(101), "came with 101"),
@@ -184,11 +184,36 @@ async fn a_fetcher_that_errs_is_an_error_and_leaves_nothing_behind() {
     let huge = Broken { piece: 0..1 << 40, answer: Some(1) };
     let error = cache.file(key(1), 1 << 40, Arc::new(huge)).read(10, 10).await.unwrap_err();
     assert!(error.to_string().contains("bytes 0.."), "{error}");
-    assert_eq!(disk_usage(dir.path()), before);
+    // The time of the last scrub is noted by a thread of its own.
+    let left = files(dir.path()).into_iter().filter(|file| !file.ends_with("lock") && !file.ends_with("scrub"));
+    assert_eq!(left.collect::<Vec<_>>(), Vec::<PathBuf>::new());
     // The entry is none the worse for it.
     let source = Source::new(content(1, 1000), 300);
     let file = cache.file(key(1), 1000, source.clone());
     assert_eq!(file.read(0, 1000).await.unwrap(), source.data);
+}
+
+#[tokio::test]
+async fn a_fill_asks_for_neighbours_together_and_each_piece_ends_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), LIMIT);
+    // Cut at 100,000, 150,001, 250,001, 350,001, 400,002, 500,002, 600,002, 650,003, ...
+    let source = Source::new(content(1, 1_000_000), 100_000);
+    let file = cache.file(key(1), source.size(), source.clone());
+    file.read(260_000, 1).await.unwrap();
+    source.refuse.store(1, Ordering::SeqCst);
+    let failed = file.fill(0..u64::MAX, 250_001, 1).await.unwrap_err();
+    assert!(failed.to_string().contains("said no"), "{failed}");
+    assert_eq!(*source.runs.lock().unwrap(), [[0..100_000, 100_000..150_001, 150_001..250_001]]);
+    assert!(file.try_read(100_000, &mut [0; 150_001]).is_some(), "the others are kept");
+    source.runs.lock().unwrap().clear();
+
+    assert_eq!(file.fill(0..700_000, 250_001, 4).await.unwrap(), Filled::Whole);
+    assert_eq!(file.read(0, 700_000).await.unwrap(), source.data[..700_000]);
+    let runs = source.runs.lock().unwrap().clone();
+    assert_eq!(runs, [vec![350_001..400_002, 400_002..500_002, 500_002..600_002], vec![600_002..650_003, 650_003..750_003]]);
+    let fetched = source.fetched();
+    assert!(fetched.iter().all(|(&at, &times)| times == 1 + usize::from(at == 0)), "{fetched:?}");
 }
 
 #[tokio::test]
@@ -199,7 +224,7 @@ async fn what_is_on_disk_is_read_without_asking_how_the_file_is_cut() {
     let file = cache.file(key(1), source.size(), source.clone());
     let mut buf = vec![0; 50_000];
     assert_eq!(file.try_read(0, &mut buf), None);
-    assert_eq!(file.fill(100_000..350_000, 4).await.unwrap(), Filled::Whole);
+    assert_eq!(file.fill(100_000..350_000, RUN, 4).await.unwrap(), Filled::Whole);
     let lookups = source.lookups.load(Ordering::Relaxed);
     assert_eq!(file.try_read(120_000, &mut buf), Some(50_000));
     assert_eq!(buf, source.data[120_000..170_000]);
@@ -208,7 +233,7 @@ async fn what_is_on_disk_is_read_without_asking_how_the_file_is_cut() {
     assert_eq!(file.try_read(90_000, &mut buf), None);
     assert!(file.complete_file().is_none(), "a hole would read as zeros");
 
-    assert_eq!(file.fill(0..u64::MAX, 3).await.unwrap(), Filled::Whole);
+    assert_eq!(file.fill(0..u64::MAX, RUN, 3).await.unwrap(), Filled::Whole);
     assert!(file.is_complete());
     assert!(source.fetched().values().all(|&n| n == 1));
     assert_eq!(file.try_read(999_990, &mut buf), Some(10));
@@ -227,7 +252,7 @@ async fn a_complete_file_is_handed_out_for_reading_only() {
     let cache = open(dir.path(), LIMIT);
     let source = Source::new(content(1, 300_000), 100_000);
     let file = cache.file(key(1), source.size(), source.clone());
-    file.fill(0..u64::MAX, 1).await.unwrap();
+    file.fill(0..u64::MAX, RUN, 1).await.unwrap();
     let complete = file.complete_file().unwrap();
     assert!((&*complete).write(b"x").is_err(), "opened for reading");
     assert!(complete.set_len(1).is_err());
@@ -283,6 +308,6 @@ async fn the_empty_content_reads_as_nothing() {
     assert!(file.is_complete() && file.complete_file().is_none());
     assert!(file.read(0, 100).await.unwrap().is_empty());
     assert_eq!(file.try_read(0, &mut [0; 10]), Some(0));
-    assert_eq!(file.fill(0..u64::MAX, 4).await.unwrap(), Filled::Whole);
+    assert_eq!(file.fill(0..u64::MAX, RUN, 4).await.unwrap(), Filled::Whole);
     assert_eq!(source.fetches(), 0);
 }

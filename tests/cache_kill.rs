@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use atfs::cache::{Cache, CacheError};
-use cache_support::{Source, content, files, key, open, options};
+use cache_support::{RUN, Source, content, files, key, open, options};
 
 const DIR: &str = "ATFS_TEST_CACHE_DIR";
 const FILES: u64 = 30;
@@ -32,8 +32,8 @@ async fn role() {
     // One is half there whenever we are killed: all of it but a piece in the middle.
     let half = source(HALF);
     let half_file = cache.file(key(HALF), half.size(), half.clone());
-    half_file.fill(0..100_000, 4).await.unwrap();
-    half_file.fill(200_000..u64::MAX, 4).await.unwrap();
+    half_file.fill(0..100_000, RUN, 4).await.unwrap();
+    half_file.fill(200_000..u64::MAX, RUN, 4).await.unwrap();
     println!("open");
     let fillers: Vec<_> = (0..4)
         .map(|filler| {
@@ -139,7 +139,7 @@ async fn a_name_that_is_not_what_it_says_is_not_believed() {
         let cache = open(dir.path(), LIMIT);
         for (i, source) in sources.iter().enumerate() {
             let file = cache.file(key(i as u64), source.size(), source.clone());
-            file.fill(0..u64::MAX, 4).await.unwrap();
+            file.fill(0..u64::MAX, RUN, 4).await.unwrap();
         }
     }
     let found = files(&dir.path().join("v1/files"));
@@ -176,7 +176,7 @@ async fn the_directory_is_closed_to_other_users() {
     let place = dir.path().join("cache");
     let cache = open(&place, LIMIT);
     let source = source(1);
-    cache.file(key(1), source.size(), source.clone()).fill(0..u64::MAX, 4).await.unwrap();
+    cache.file(key(1), source.size(), source.clone()).fill(0..u64::MAX, RUN, 4).await.unwrap();
     let mut pending = vec![place];
     while let Some(path) = pending.pop() {
         let metadata = std::fs::symlink_metadata(&path).unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use atfs::cache::{CachedFile, Filled};
-use cache_support::{SmallDisk, Source, content, files, key, open};
+use cache_support::{RUN, SmallDisk, Source, content, files, key, open};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -156,7 +156,7 @@ async fn a_file_larger_than_the_cache_is_read_right_and_partly_kept() {
         assert!(source.fetches() - before <= expected, "{} fetches", source.fetches() - before);
     }
     assert!(cache.stats().bytes_on_disk > LIMIT * 8 / 10, "{:?}", cache.stats());
-    assert_eq!(file.fill(0..u64::MAX, 4).await.unwrap(), Filled::NoRoom);
+    assert_eq!(file.fill(0..u64::MAX, RUN, 4).await.unwrap(), Filled::NoRoom);
     assert!(!file.is_complete());
 
     // Closed, it makes room for another.
@@ -173,7 +173,7 @@ async fn what_is_open_is_not_evicted_and_then_nothing_else_is_kept() {
     let cache = open(dir.path(), LIMIT);
     let (a, b) = (Source::new(content(1, 900_000), 100_000), Source::new(content(2, 900_000), 100_000));
     let open_file = cache.file(key(1), a.size(), a.clone());
-    assert_eq!(open_file.fill(0..u64::MAX, 2).await.unwrap(), Filled::Whole);
+    assert_eq!(open_file.fill(0..u64::MAX, RUN, 2).await.unwrap(), Filled::Whole);
     fetch_all(&cache, 2, &b).await;
     assert!(!cache.contains(key(2), b.size()));
     assert!(open_file.is_complete() && cache.stats().evictions == 0);

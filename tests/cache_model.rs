@@ -24,7 +24,7 @@ const OWN: u64 = 2 * 4096;
 enum Step {
     Read { file: usize, at: f64, len: usize },
     TryRead { file: usize, at: f64, len: usize },
-    Fill { file: usize, from: f64, at_once: usize },
+    Fill { file: usize, from: f64, run: u64, at_once: usize },
     Insert { file: usize },
     Close { file: usize },
     Refuse { file: usize, times: usize },
@@ -37,7 +37,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (file(), 0.0..1.05f64, len()).prop_map(|(file, at, len)| Step::Read { file, at, len }),
         4 => (file(), 0.0..1.05f64, len()).prop_map(|(file, at, len)| Step::TryRead { file, at, len }),
-        2 => (file(), 0.0..1.0f64, 1..5usize).prop_map(|(file, from, at_once)| Step::Fill { file, from, at_once }),
+        2 => (file(), 0.0..1.0f64, 1..400_000u64, 1..5usize)
+            .prop_map(|(file, from, run, at_once)| Step::Fill { file, from, run, at_once }),
         1 => file().prop_map(|file| Step::Insert { file }),
         6 => file().prop_map(|file| Step::Close { file }),
         1 => (file(), 1..4usize).prop_map(|(file, times)| Step::Refuse { file, times }),
@@ -77,8 +78,8 @@ async fn run(steps: &[Step]) {
                     assert!(buf[..n] == model(file, at, len), "{step:?}");
                 }
             }
-            Step::Fill { file, from, at_once } => {
-                let _ = handle(file).fill(offset(file, from) as u64..u64::MAX, at_once).await;
+            Step::Fill { file, from, run, at_once } => {
+                let _ = handle(file).fill(offset(file, from) as u64..u64::MAX, run, at_once).await;
             }
             Step::Insert { file } => {
                 cache.insert(key(file as u64), &sources[file].data);

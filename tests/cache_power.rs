@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use atfs::cache::{Cache, CachedFile};
-use cache_support::{Source, TestMachine, content, disk_usage, file_of, files, key};
+use cache_support::{RUN, Source, TestMachine, content, disk_usage, file_of, files, key};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -34,7 +34,7 @@ fn file(cache: &Arc<Cache>, i: u64, source: &Arc<Source>) -> CachedFile {
 async fn fill(cache: &Arc<Cache>, i: u64) {
     let source = source(i);
     let file = file(cache, i, &source);
-    file.fill(0..u64::MAX, 4).await.unwrap();
+    file.fill(0..u64::MAX, RUN, 4).await.unwrap();
     assert!(file.complete_file().is_some());
 }
 

@@ -119,6 +119,33 @@ async fn a_small_read_of_a_long_manifest_loads_little_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_lie_together_come_in_one_request() {
+    let world = of_short_chunks().await;
+    let dir = tempdir().unwrap();
+    let content = noise(4, 200_000);
+    fs::write(dir.path().join("f"), &content).unwrap();
+    let (added, _) = world.commit(dir.path(), "").await;
+    let found = item(&added, "f");
+    let fresh = world.another().await;
+    let head = fresh.head().await;
+    let (mut chunks, mut at) = (Vec::new(), 0);
+    while at < content.len() as u64 {
+        let chunk = head.chunk_at(&found, at).await.unwrap();
+        at = chunk.end;
+        chunks.push(chunk);
+    }
+    fresh.store.reset();
+    // All but one, which somebody else fetches: the others do not come by themselves for that.
+    let left_out = chunks.remove(7);
+    for (range, bytes) in chunks.iter().zip(head.read_chunks(&found, &chunks).await) {
+        assert_eq!(bytes.unwrap(), content[range.start as usize..range.end as usize]);
+    }
+    assert_eq!(fresh.store.count(Operation::GetRange), 1, "{:?}", fresh.store.calls());
+    head.read(&found, left_out.start, 1).await.unwrap();
+    assert_eq!(fresh.store.count(Operation::GetRange), 2, "it was left out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_pack_has_its_index_and_holds_blobs_in_key_order() {
     let world = files_support::world().await;
     let dir = tempdir().unwrap();

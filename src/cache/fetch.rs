@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::Shared;
+use futures_util::future::{Shared, join_all};
 use tokio::sync::oneshot;
 
 use super::file::Pin;
@@ -87,22 +87,34 @@ impl InFlight {
 
     /// Claims `piece` of the entry of `pin` for a reader who would fetch it with `pieces`.
     pub(super) fn claim(&self, pin: &Pin, piece: Range<u64>, pieces: &Arc<dyn Pieces>) -> Claim {
-        let begun = match self.begin(pin, piece, FetcherId::of(pieces)) {
-            Ok(begun) => begun,
-            Err(claim) => return claim,
+        match self.begin(pin, piece, FetcherId::of(pieces)) {
+            Ok(begun) => {
+                let (ticket, missing) = begun.start();
+                if let Some(landing) = missing {
+                    tokio::spawn(fetch_run(vec![landing], Arc::clone(pieces)));
+                }
+                Claim::UnderWay(ticket)
+            }
+            Err(claim) => claim,
+        }
+    }
+
+    /// Claims several pieces, in order: those that nobody has or fetches are fetched together.
+    pub(super) fn claim_run(&self, pin: &Pin, run: &[Range<u64>], pieces: &Arc<dyn Pieces>) -> Vec<Claim> {
+        let mut all_missing = Vec::with_capacity(run.len());
+        let claim = |piece: &Range<u64>| match self.begin(pin, piece.clone(), FetcherId::of(pieces)) {
+            Ok(begun) => {
+                let (ticket, missing) = begun.start();
+                all_missing.extend(missing);
+                Claim::UnderWay(ticket)
+            }
+            Err(claim) => claim,
         };
-        let Begun { landing, ticket, at_hand } = begun;
-        let pieces = Arc::clone(pieces);
-        // Not under the lock: a runtime that is shutting down drops the task here and now, and it takes the
-        // lock.
-        tokio::spawn(async move {
-            let answer = match at_hand {
-                Some(bytes) => Ok(landing.keep(bytes).await),
-                None => landing.fetch(&*pieces).await,
-            };
-            landing.end(answer);
-        });
-        Claim::UnderWay(ticket)
+        let claims = run.iter().map(claim).collect();
+        if !all_missing.is_empty() {
+            tokio::spawn(fetch_run(all_missing, Arc::clone(pieces)));
+        }
+        claims
     }
 
     /// Puts in a piece that is at hand. `true` if it is on disk now.
@@ -149,6 +161,39 @@ struct Begun {
     at_hand: Option<Bytes>,
 }
 
+impl Begun {
+    /// Keeps what is at hand. The landing if it has to be fetched.
+    ///
+    /// Tasks are not begun under the lock: a runtime that is shutting down drops them here and now, and they take it.
+    fn start(self) -> (Ticket, Option<Landing>) {
+        let Self { landing, ticket, at_hand } = self;
+        let Some(bytes) = at_hand else { return (ticket, Some(landing)) };
+        tokio::spawn(async move {
+            let fetched = landing.keep(bytes).await;
+            landing.end(Ok(fetched));
+        });
+        (ticket, None)
+    }
+}
+
+/// Fetches pieces together. Each ends by itself.
+async fn fetch_run(landings: Vec<Landing>, pieces: Arc<dyn Pieces>) {
+    let run: Vec<_> = landings.iter().map(|landing| landing.piece.clone()).collect();
+    let fetched = match &*run {
+        [piece] => vec![pieces.fetch(piece.clone()).await],
+        run => pieces.fetch_run(run).await,
+    };
+    let mut fetched = fetched.into_iter();
+    let landed = landings.into_iter().map(|landing| {
+        let bytes = fetched.next().unwrap_or_else(|| Err(FetchError::new("a run came short of a piece")));
+        async move {
+            let answer = landing.take(bytes).await;
+            landing.end(answer);
+        }
+    });
+    join_all(landed).await;
+}
+
 /// A piece under way, which keeps its entry open and takes itself off the list however it ends.
 struct Landing {
     pin: Pin,
@@ -157,8 +202,9 @@ struct Landing {
 }
 
 impl Landing {
-    async fn fetch(&self, pieces: &dyn Pieces) -> Answer {
-        let bytes = pieces.fetch(self.piece.clone()).await?;
+    /// Keeps what a fetcher brought.
+    async fn take(&self, fetched: Result<Bytes, FetchError>) -> Answer {
+        let bytes = fetched?;
         let wanted = self.piece.end - self.piece.start;
         if bytes.len() as u64 != wanted {
             let error = format!("a piece of {wanted} bytes came with {}", bytes.len());

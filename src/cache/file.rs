@@ -145,41 +145,73 @@ impl CachedFile {
         Err(FetchError::new("the cache's reader threads have ended").into())
     }
 
-    /// Fetches what is missing of `range` (clipped to the file) and keeps it, `at_once` pieces at a time.
+    /// Fetches what is missing of `range` (clipped to the file) and keeps it: neighbours together in runs of about `run` bytes,
+    /// `at_once` runs at a time.
     ///
     /// # Errors
     /// As [`CachedFile::read`]; what was fetched before stays.
-    pub async fn fill(&self, range: Range<u64>, at_once: usize) -> Result<Filled, CacheError> {
+    pub async fn fill(&self, range: Range<u64>, run: u64, at_once: usize) -> Result<Filled, CacheError> {
         let end = range.end.min(self.size());
         if self.pin.entry().is_claim() && range.start < end {
             self.look_in_claim(range.start..end).await;
         }
         // Handles of their own instead of borrows: only so can a task of the runtime call this.
-        let missing = stream::unfold((self.clone(), range.start), move |(file, offset)| async move {
-            let gap = file.pin.entry().first_gap(offset..end)?;
-            let piece = file.piece_at(gap).await;
-            let next = piece.as_ref().map_or(end, |piece| piece.end);
-            Some((piece, (file, next)))
+        let missing = stream::unfold((self.clone(), range.start), move |(file, at)| async move {
+            let (pieces, next) = match file.missing_run(at..end, run).await {
+                Ok(pieces) => {
+                    let next = pieces.last()?.end;
+                    (Ok(pieces), next)
+                }
+                Err(error) => (Err(error), end),
+            };
+            Some((pieces, (file, next)))
         });
-        let mut fetches = std::pin::pin!(
+        let mut runs = std::pin::pin!(
             missing
-                .map(|piece| {
+                .map(|pieces| {
                     let file = self.clone();
-                    async move {
-                        match file.piece(piece?).await? {
-                            Some(fetched) => Ok(fetched.kept),
-                            None => Ok::<_, CacheError>(true),
-                        }
-                    }
+                    async move { file.bring(&pieces?).await }
                 })
                 .buffer_unordered(at_once.max(1))
         );
-        while let Some(kept) = fetches.next().await {
+        while let Some(kept) = runs.next().await {
             if !kept? {
                 return Ok(Filled::NoRoom);
             }
         }
         Ok(Filled::Whole)
+    }
+
+    /// The first pieces of `range` that are not on disk and adjoin each other, up to `run` bytes but for the first; none if all
+    /// is there.
+    async fn missing_run(&self, range: Range<u64>, run: u64) -> Result<Vec<Range<u64>>, CacheError> {
+        let mut pieces: Vec<Range<u64>> = Vec::new();
+        let mut at = range.start;
+        while let Some(gap) = self.pin.entry().first_gap(at..range.end) {
+            if pieces.last().is_some_and(|last| last.end != gap) {
+                break;
+            }
+            let piece = self.piece_at(gap).await?;
+            if pieces.first().is_some_and(|first| piece.end - first.start > run) {
+                break;
+            }
+            at = piece.end;
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+
+    /// Fetches adjoining pieces. Whether all are on disk now; the first failure, after the others have come.
+    async fn bring(&self, run: &[Range<u64>]) -> Result<bool, CacheError> {
+        let claims = self.pin.entry().in_flight.claim_run(&self.pin, run, &self.pieces);
+        let (mut kept, mut failed) = (true, None);
+        for (piece, claim) in run.iter().zip(claims) {
+            match self.settle(piece, claim).await {
+                Ok(fetched) => kept &= fetched.is_none_or(|fetched| fetched.kept),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(kept), Err)
     }
 
     fn cache(&self) -> &Cache {
@@ -269,9 +301,19 @@ impl CachedFile {
 
     /// A piece in memory; `None` when it is on disk by now.
     async fn piece(&self, piece: Range<u64>) -> Result<Option<Fetched>, CacheError> {
+        let claim = self.claim(&piece);
+        self.settle(&piece, claim).await
+    }
+
+    fn claim(&self, piece: &Range<u64>) -> Claim {
+        self.pin.entry().in_flight.claim(&self.pin, piece.clone(), &self.pieces)
+    }
+
+    /// What a claim of `piece` comes to: its bytes, or `None` when it is on disk by now.
+    async fn settle(&self, piece: &Range<u64>, mut claim: Claim) -> Result<Option<Fetched>, CacheError> {
         let mut failed_for_others = false;
         loop {
-            let ticket = match self.pin.entry().in_flight.claim(&self.pin, piece.clone(), &self.pieces) {
+            let ticket = match claim {
                 Claim::OnDisk => return Ok(None),
                 Claim::InMemory(bytes) => return Ok(Some(Fetched { bytes, kept: false })),
                 Claim::UnderWay(ticket) => ticket,
@@ -285,6 +327,7 @@ impl CachedFile {
                 }
                 Err(error) => return Err(error.into()),
             }
+            claim = self.claim(piece);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 /// The longest piece. Longer than any chunk; it bounds what one reader of one byte can make the cache hold
 /// in memory.
@@ -32,6 +33,12 @@ pub trait Pieces: Send + Sync + 'static {
     /// # Errors
     /// Any; every reader that waits for the piece fails with it, and the next read asks again.
     async fn fetch(&self, piece: Range<u64>) -> Result<Bytes, FetchError>;
+
+    /// As [`Pieces::fetch`] for several pieces in order, each with an outcome of its own. Those that adjoin each other are better
+    /// brought together; here each is fetched by itself.
+    async fn fetch_run(&self, run: &[Range<u64>]) -> Vec<Result<Bytes, FetchError>> {
+        join_all(run.iter().map(|piece| self.fetch(piece.clone()))).await
+    }
 }
 
 /// Why a piece could not be had: the fetcher's own error, shared by all who waited for it.

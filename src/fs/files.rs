@@ -18,7 +18,7 @@ use crate::cache::{CacheError, CachedFile, ContentKey};
 use crate::format::{Content, EntryBody};
 use crate::repo::SMALL_CONTENT_BYTES;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, run_bytes};
 use super::error::FsError;
 use super::inode::{Ino, Inode};
 use super::neighbours::Neighbours;
@@ -28,11 +28,12 @@ use super::stats::add;
 use super::tree::{CommitTree, Place};
 use super::view::{Target, View};
 
-/// Windows that are fetched ahead at once in this process: each holds up to [`PIECES_AHEAD`] chunks in memory.
-static FETCHES_AHEAD: Semaphore = Semaphore::const_new(32);
+/// MiB of windows that are fetched ahead at once in this process: they are held in memory until they are on the disk. What
+/// finds no room is left to its reader.
+static BUDGET: Semaphore = Semaphore::const_new(128);
 
-/// Chunks of a window that are fetched at once.
-const PIECES_AHEAD: usize = 8;
+/// Requests for one window at once.
+const RUNS_AT_ONCE: usize = 8;
 
 /// A file that is open: what its reads are answered from.
 #[derive(Debug)]
@@ -221,10 +222,14 @@ impl Long {
     /// read itself fetches.
     fn fetch_ahead(&self, range: Range<u64>) {
         let Some(wanted) = self.ahead.read(range, self.cached.size()) else { return };
-        let Ok(permit) = FETCHES_AHEAD.try_acquire() else { return };
+        let Ok(permit) = BUDGET.try_acquire_many(((wanted.end - wanted.start) >> 20) as u32) else {
+            self.ahead.give_back(wanted);
+            return;
+        };
         let cached = self.cached.clone();
         tokio::spawn(async move {
-            let _ = cached.fill(wanted, PIECES_AHEAD).await;
+            let run = run_bytes(&wanted);
+            let _ = cached.fill(wanted, run, RUNS_AT_ONCE).await;
             drop(permit);
         });
     }

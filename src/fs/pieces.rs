@@ -39,6 +39,11 @@ impl Pieces for FilePieces {
         let len = usize::try_from(piece.end - piece.start).map_err(FetchError::new)?;
         self.snapshot.read(&self.item, piece.start, len).await.map_err(shared)
     }
+
+    async fn fetch_run(&self, run: &[Range<u64>]) -> Vec<Result<Bytes, FetchError>> {
+        let chunks = self.snapshot.read_chunks(&self.item, run).await;
+        chunks.into_iter().map(|chunk| chunk.map_err(shared)).collect()
+    }
 }
 
 fn shared(error: RepoError) -> FetchError {

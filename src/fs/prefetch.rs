@@ -1,7 +1,7 @@
 //! Bringing files into the cache before they are read.
 //!
 //! What is selected is a list of ranges of ranks, so it is walked in the order in which it lies in the packs: small files
-//! are fetched in long requests, long ones chunk by chunk, some of each at once. Readers go first by the number of
+//! are fetched in long requests, long ones run by run, some of each at once. Readers go first by the number of
 //! requests: a prefetch has [`Selection`]'s jobs under way, of the many that the store takes.
 
 use std::ops::Range;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::StreamExt;
 use futures_util::stream;
 use globset::{GlobBuilder, GlobMatcher};
+use tokio::sync::Semaphore;
 
 use crate::cache::Filled;
 use crate::format::{EntryBody, LeafItem};
@@ -28,8 +29,9 @@ const UNIT_BYTES: u64 = 16 << 20;
 /// And in number: empty ones take no bytes.
 const UNIT_FILES: usize = 4096;
 
-/// Chunks of one long file that are fetched at once.
-const PIECES: usize = 4;
+/// Bytes of one request for a part of a long file.
+const RUN_BYTES: u64 = 4 << 20;
+
 
 /// What to bring.
 #[derive(Debug, Clone)]
@@ -151,7 +153,7 @@ impl View {
         let limit = self.cache().ok_or(PrefetchError::NoCache)?.stats().bytes_limit;
         let parts = tree.parts(&selection.patterns).await?;
         progress.begin(Stage::Download, None, None);
-        let full = Arc::new(AtomicBool::new(false));
+        let state = Arc::new(State::new(selection.jobs.max(1)));
         // Handles of their own instead of borrows: only so can a task of the runtime run this.
         let units = stream::unfold(Walk::new(tree.clone(), parts), |mut walk| async move {
             let unit = walk.next().await.transpose()?;
@@ -160,15 +162,15 @@ impl View {
         let mut done = std::pin::pin!(
             units
                 .map(|unit| {
-                    let (view, tree, full) = (self.clone(), tree.clone(), full.clone());
+                    let (view, tree, state) = (self.clone(), tree.clone(), state.clone());
                     async move {
-                        match full.load(Ordering::Relaxed) {
+                        match state.is_full.load(Ordering::Relaxed) {
                             true => Ok((0, 0)),
-                            false => view.bring(&tree, unit?, &full).await,
+                            false => view.bring(&tree, unit?, &state).await,
                         }
                     }
                 })
-                .buffer_unordered(selection.jobs.max(1))
+                .buffer_unordered(state.jobs)
         );
         let mut sum = Prefetched::default();
         while let Some(brought) = done.next().await {
@@ -178,11 +180,11 @@ impl View {
             progress.advance(Stage::Download, files, bytes);
             // More than the cache holds would only push out what came first.
             if sum.bytes > limit {
-                full.store(true, Ordering::Relaxed);
+                state.is_full.store(true, Ordering::Relaxed);
             }
         }
         progress.end(Stage::Download);
-        sum.full = full.load(Ordering::Relaxed);
+        sum.full = state.is_full.load(Ordering::Relaxed);
         Ok(sum)
     }
 
@@ -191,13 +193,13 @@ impl View {
         &self,
         tree: &Arc<CommitTree>,
         unit: Unit,
-        full: &AtomicBool,
+        state: &State,
     ) -> Result<(u64, u64), FsError> {
         match unit {
             Unit::Long(node) => {
                 let size = node.item.entry.size();
-                if self.fill(tree.clone(), node).await? == Filled::NoRoom {
-                    full.store(true, Ordering::Relaxed);
+                if self.fill(tree.clone(), node, state).await? == Filled::NoRoom {
+                    state.is_full.store(true, Ordering::Relaxed);
                     return Ok((0, 0));
                 }
                 Ok((1, size))
@@ -218,12 +220,29 @@ impl View {
         }
     }
 
-    /// Brings all of a long file.
-    async fn fill(&self, tree: Arc<CommitTree>, node: Node) -> Result<Filled, FsError> {
-        match self.long_file(tree, node) {
-            Some((open, file)) => file.fill(0..file.size(), PIECES).await.map_err(|error| open.failed(error)),
-            None => Ok(Filled::Whole),
-        }
+    /// Brings all of a long file: one by itself gets as many requests as a prefetch has jobs.
+    async fn fill(&self, tree: Arc<CommitTree>, node: Node, state: &State) -> Result<Filled, FsError> {
+        let Some((open, file)) = self.long_file(tree, node) else { return Ok(Filled::Whole) };
+        let runs = file.size().div_ceil(RUN_BYTES).min(state.jobs as u64) as usize;
+        // Never closed; without a permit only more is under way than is meant to be.
+        let _permit = state.runs.acquire_many(runs as u32).await;
+        file.fill(0..file.size(), RUN_BYTES, runs).await.map_err(|error| open.failed(error))
+    }
+}
+
+/// What the units of one prefetch share.
+struct State {
+    /// Units of work at once.
+    jobs: usize,
+    /// Requests for long files: small ones come beside them.
+    runs: Semaphore,
+    /// The cache takes no more.
+    is_full: AtomicBool,
+}
+
+impl State {
+    fn new(jobs: usize) -> Self {
+        Self { jobs, runs: Semaphore::new(2 * jobs), is_full: AtomicBool::new(false) }
     }
 }
 

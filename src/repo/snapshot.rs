@@ -157,6 +157,15 @@ impl Snapshot {
         content::read(self.repository.blobs(), item, offset, len).await
     }
 
+    /// Chunks that [`Snapshot::chunk_at`] named, in order, each with an outcome of its own; those that lie together in a pack
+    /// come in one request.
+    ///
+    /// # Errors
+    /// As [`Snapshot::read`], for each chunk.
+    pub async fn read_chunks(&self, item: &LeafItem, chunks: &[Range<u64>]) -> Vec<Result<Bytes, RepoError>> {
+        content::read_chunks(self.repository.blobs(), item, chunks).await
+    }
+
     /// The whole of a small content ([`super::SMALL_CONTENT_BYTES`]) if this machine has it; `None` otherwise, and for any other
     /// entry. Waits for the disk, never for the network.
     ///

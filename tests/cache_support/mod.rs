@@ -15,7 +15,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use atfs::cache::{Cache, CacheError, CacheOptions, ContentKey, FetchError, Machine, Pieces};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::Semaphore;
+
+/// Bytes of one request of a fill: two pieces and more, of those that these tests have.
+pub const RUN: u64 = 250_000;
 
 /// Random bytes that `seed` determines.
 pub fn content(seed: u64, size: usize) -> Bytes {
@@ -177,6 +181,8 @@ pub struct Source {
     pub data: Bytes,
     cuts: Vec<u64>,
     fetched: Mutex<HashMap<u64, usize>>,
+    /// What was asked for together.
+    pub runs: Mutex<Vec<Vec<Range<u64>>>>,
     /// A fetch takes one permit and keeps it: without permits fetches wait.
     pub gate: Semaphore,
     /// How many of the next fetches are refused.
@@ -196,6 +202,7 @@ impl Source {
             data,
             cuts,
             fetched: Mutex::default(),
+            runs: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             refuse: AtomicUsize::new(0),
             lookups: AtomicUsize::new(0),
@@ -249,5 +256,10 @@ impl Pieces for Source {
             return Err(FetchError::new(Refused(piece)));
         }
         Ok(self.data.slice(piece.start as usize..piece.end as usize))
+    }
+
+    async fn fetch_run(&self, run: &[Range<u64>]) -> Vec<Result<Bytes, FetchError>> {
+        self.runs.lock().unwrap().push(run.to_vec());
+        join_all(run.iter().map(|piece| self.fetch(piece.clone()))).await
     }
 }

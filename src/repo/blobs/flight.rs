@@ -142,7 +142,7 @@ impl<B: Blob> Drop for Entered<B> {
 }
 
 /// The same failure for one more of those who waited for it.
-pub(super) fn repeated(error: &RepoError) -> RepoError {
+pub(in crate::repo) fn repeated(error: &RepoError) -> RepoError {
     match error {
         RepoError::Store(error) => error.repeated().into(),
         RepoError::Damaged { object, store, source } => {

@@ -25,8 +25,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 
 use crate::cache::Cache;
 use crate::format::{FormatError, ManifestNode, PackKind, StoredBlob, TreeNode, XattrList};
@@ -35,7 +35,8 @@ use crate::repo::{RepoError, layout};
 use crate::store::{Key, Store, StoreErrorKind};
 use crate::types::{Location, RepoUuid};
 
-use flight::{Flights, repeated};
+use flight::Flights;
+pub(super) use flight::repeated;
 use memory::Memory;
 use recover::Recovery;
 
@@ -155,8 +156,8 @@ impl Blobs {
         let mut all = Vec::with_capacity(1 + ahead.len());
         all.push(wanted);
         all.extend_from_slice(ahead);
-        let mut landed = self.land(&all).await;
-        self.take(wanted, &mut landed).await
+        let landed = self.land(&all).await;
+        self.take(wanted, &landed).await
     }
 
     /// Brings these blobs to this machine, as far as that is possible.
@@ -169,12 +170,18 @@ impl Blobs {
     /// # Errors
     /// As [`Blobs::get`], for the first that cannot be had.
     pub(super) async fn get_all<B: Blob>(&self, wanted: &[Wanted<B>]) -> Result<Vec<Arc<B>>, RepoError> {
-        let mut landed = self.land(wanted).await;
+        let landed = self.land(wanted).await;
         let mut blobs = Vec::with_capacity(wanted.len());
         for wanted in wanted {
-            blobs.push(self.take(*wanted, &mut landed).await?);
+            blobs.push(self.take(*wanted, &landed).await?);
         }
         Ok(blobs)
+    }
+
+    /// As [`Blobs::get_all`], each blob with an outcome of its own.
+    pub(super) async fn get_each<B: Blob>(&self, wanted: &[Wanted<B>]) -> Vec<Result<Arc<B>, RepoError>> {
+        let landed = self.land(wanted).await;
+        join_all(wanted.iter().map(|wanted| self.take(*wanted, &landed))).await
     }
 
     /// The blob if this machine has it. Waits for the disk, never for the network.
@@ -254,7 +261,7 @@ impl Blobs {
     async fn take<B: Blob>(
         &self,
         wanted: Wanted<B>,
-        landed: &mut HashMap<[u8; 32], Landed<B>>,
+        landed: &HashMap<[u8; 32], Landed<B>>,
     ) -> Result<Arc<B>, RepoError> {
         match landed.get(&wanted.id.hash()) {
             Some(Landed::Blob(blob)) => Ok(blob.clone()),

@@ -104,6 +104,8 @@ async fn flipped_bits_are_fetched_once_more_and_then_named() {
     }
     let ranges = store.calls().iter().filter(|call| call.operation == Operation::GetRange).count();
     assert_eq!(ranges, 3, "{:?}", store.calls());
+    let each = blobs.get_each(&wanted).await;
+    assert!(each[0].is_ok() && matches!(each[1], Err(RepoError::Damaged { .. })), "each by itself: {each:?}");
     // Healed, it reads at once: nothing remembers the damage.
     put(&*store, &pack).await;
     assert!(blobs.get_all(&wanted).await.is_ok());

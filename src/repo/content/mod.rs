@@ -18,7 +18,7 @@ mod writer;
 
 pub(super) use known::Known;
 pub(super) use packer::PackWriter;
-pub(super) use read::{pieces, read, read_short};
+pub(super) use read::{pieces, read, read_chunks, read_short};
 pub(super) use same::same_bytes;
 pub(super) use sink::{Sink, Stored};
 pub use small::{Beside, SMALL_CONTENT_BYTES};

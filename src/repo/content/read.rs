@@ -8,12 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
 
 use crate::format::{
     ChunkItem, Content, EntryBody, EntryHints, FormatError, LeafItem, ManifestChild, ManifestNode,
 };
 use crate::repo::RepoError;
-use crate::repo::blobs::{Blob, Blobs, RawChunk, SmallContent, Wanted};
+use crate::repo::blobs::{Blob, Blobs, RawChunk, SmallContent, Wanted, repeated};
 use crate::types::{ChunkId, Location, ManifestId};
 
 use super::small::{checked, small};
@@ -95,6 +96,33 @@ pub(in crate::repo) async fn pieces(
     }
 }
 
+/// Pieces that [`pieces`] has named, in order, each with an outcome of its own; those that lie together in a pack come in one
+/// request.
+///
+/// # Errors
+/// As [`read`], for each piece.
+pub(in crate::repo) async fn read_chunks(
+    blobs: &Blobs,
+    item: &LeafItem,
+    ranges: &[Range<u64>],
+) -> Vec<Result<Bytes, RepoError>> {
+    let (EntryBody::File { size, content: Content::Manifest(id) }, [first, .., last]) =
+        (&item.entry.body, ranges)
+    else {
+        let read_each = |range: &Range<u64>| read(blobs, item, range.start, (range.end - range.start) as usize);
+        return join_all(ranges.iter().map(read_each)).await;
+    };
+    let chunks = match chunks_of(blobs, *id, item.hints.content, *size, first.start..last.end).await {
+        Ok(chunks) => chunks,
+        Err(error) => return ranges.iter().map(|_| Err(repeated(&error))).collect(),
+    };
+    let asked = |chunk: &PlacedChunk| ranges.binary_search_by_key(&chunk.offset, |range| range.start).is_ok();
+    let chunks: Vec<_> = chunks.into_iter().filter(asked).collect();
+    let wanted: Vec<_> = chunks.iter().map(|c| Wanted::new(c.item.id, c.item.hint)).collect();
+    let raws = blobs.get_each::<RawChunk>(&wanted).await;
+    chunks.iter().zip(raws).map(|(chunk, raw)| checked_chunk(blobs, &chunk.item, &*raw?)).collect()
+}
+
 /// The contents of files of at most one chunk, in order: those that lie together come in one request.
 ///
 /// # Errors
@@ -136,11 +164,7 @@ async fn join(blobs: &Blobs, chunks: &[PlacedChunk], range: Range<u64>) -> Resul
         let wanted: Vec<_> = batch.iter().map(|c| Wanted::new(c.item.id, c.item.hint)).collect();
         let raws: Vec<Arc<RawChunk>> = blobs.get_all(&wanted).await?;
         for (PlacedChunk { offset, item }, raw) in batch.iter().zip(raws) {
-            let RawChunk(bytes) = &*raw;
-            if bytes.len() as u64 != u64::from(item.len) {
-                let rule = format!("{} has {} bytes where {} were announced", item.id, bytes.len(), item.len);
-                return Err(damaged_chunk(blobs, item, rule));
-            }
+            let bytes = checked_chunk(blobs, item, &raw)?;
             let from = range.start.saturating_sub(*offset) as usize;
             let to = (range.end - offset).min(u64::from(item.len)) as usize;
             if chunks.len() == 1 {
@@ -150,6 +174,15 @@ async fn join(blobs: &Blobs, chunks: &[PlacedChunk], range: Range<u64>) -> Resul
         }
     }
     Ok(joined.freeze())
+}
+
+/// The bytes of a chunk, if they are as many as the manifest says.
+fn checked_chunk(blobs: &Blobs, item: &ChunkItem, RawChunk(bytes): &RawChunk) -> Result<Bytes, RepoError> {
+    if bytes.len() as u64 == u64::from(item.len) {
+        return Ok(bytes.clone());
+    }
+    let rule = format!("{} has {} bytes where {} were announced", item.id, bytes.len(), item.len);
+    Err(damaged_chunk(blobs, item, rule))
 }
 
 fn damaged_chunk(blobs: &Blobs, item: &ChunkItem, rule: String) -> RepoError {
