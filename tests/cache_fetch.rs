@@ -185,7 +185,8 @@ async fn a_fetcher_that_errs_is_an_error_and_leaves_nothing_behind() {
     let error = cache.file(key(1), 1 << 40, Arc::new(huge)).read(10, 10).await.unwrap_err();
     assert!(error.to_string().contains("bytes 0.."), "{error}");
     // The time of the last scrub is noted by a thread of its own.
-    let left = files(dir.path()).into_iter().filter(|file| !file.ends_with("lock") && !file.ends_with("scrub"));
+    let left =
+        files(dir.path()).into_iter().filter(|file| !file.ends_with("lock") && !file.ends_with("scrub"));
     assert_eq!(left.collect::<Vec<_>>(), Vec::<PathBuf>::new());
     // The entry is none the worse for it.
     let source = Source::new(content(1, 1000), 300);
@@ -211,7 +212,13 @@ async fn a_fill_asks_for_neighbours_together_and_each_piece_ends_by_itself() {
     assert_eq!(file.fill(0..700_000, 250_001, 4).await.unwrap(), Filled::Whole);
     assert_eq!(file.read(0, 700_000).await.unwrap(), source.data[..700_000]);
     let runs = source.runs.lock().unwrap().clone();
-    assert_eq!(runs, [vec![350_001..400_002, 400_002..500_002, 500_002..600_002], vec![600_002..650_003, 650_003..750_003]]);
+    assert_eq!(
+        runs,
+        [
+            vec![350_001..400_002, 400_002..500_002, 500_002..600_002],
+            vec![600_002..650_003, 650_003..750_003]
+        ]
+    );
     let fetched = source.fetched();
     assert!(fetched.iter().all(|(&at, &times)| times == 1 + usize::from(at == 0)), "{fetched:?}");
 }

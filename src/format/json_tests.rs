@@ -231,7 +231,7 @@ fn a_repository_describes_itself() {
     assert_eq!(RepositoryFormat::decode(&bytes), Ok(format()));
     for (from, to) in [
         ("\"hash\":\"blake3\"", "\"hash\":\"sha256\""),
-        ("\"average\":1048576", "\"average\":262144"),
+        ("\"average\":524288", "\"average\":262144"),
         ("\"max\":4194304", "\"max\":4194305"),
         ("\"min\":262144", "\"min\":0"),
         ("\"min\":262144", "\"min\":262143"),

@@ -35,8 +35,8 @@ pub struct RepositoryFormat {
 }
 
 impl ChunkerParameters {
-    /// What `init` writes: 256 KiB, 1 MiB, 4 MiB.
-    pub const DEFAULT: Self = Self { min: 256 << 10, average: 1 << 20, max: MAX_CHUNK_BYTES };
+    /// What `init` writes: 256 KiB, 512 KiB, 4 MiB (`docs/design/0009-how-long-chunks-are.md`).
+    pub const DEFAULT: Self = Self { min: 256 << 10, average: 512 << 10, max: MAX_CHUNK_BYTES };
 
     /// Checks the order and the ranges in which FastCDC is defined.
     ///

@@ -28,12 +28,12 @@ use super::stats::add;
 use super::tree::{CommitTree, Place};
 use super::view::{Target, View};
 
-/// MiB of windows that are fetched ahead at once in this process: they are held in memory until they are on the disk. What
-/// finds no room is left to its reader.
+/// MiB of windows that are fetched ahead at once in this process: they are held in memory until they are on the disk. Who
+/// finds less room fetches less.
 static BUDGET: Semaphore = Semaphore::const_new(128);
 
-/// Requests for one window at once.
-const RUNS_AT_ONCE: usize = 8;
+/// Requests for one window at once: all of it.
+const RUNS_AT_ONCE: usize = 16;
 
 /// A file that is open: what its reads are answered from.
 #[derive(Debug)]
@@ -222,10 +222,15 @@ impl Long {
     /// read itself fetches.
     fn fetch_ahead(&self, range: Range<u64>) {
         let Some(wanted) = self.ahead.read(range, self.cached.size()) else { return };
-        let Ok(permit) = BUDGET.try_acquire_many(((wanted.end - wanted.start) >> 20) as u32) else {
-            self.ahead.give_back(wanted);
+        let room = (wanted.end - wanted.start).div_ceil(1 << 20).min(BUDGET.available_permits() as u64);
+        let end = wanted.end.min(wanted.start + (room << 20));
+        self.ahead.give_back(end..wanted.end);
+        let wanted = wanted.start..end;
+        if wanted.is_empty() {
             return;
-        };
+        }
+        // Others may have taken it just now; the next read tries again.
+        let Ok(permit) = BUDGET.try_acquire_many(room as u32) else { return self.ahead.give_back(wanted) };
         let cached = self.cached.clone();
         tokio::spawn(async move {
             let run = run_bytes(&wanted);

@@ -32,7 +32,6 @@ const UNIT_FILES: usize = 4096;
 /// Bytes of one request for a part of a long file.
 const RUN_BYTES: u64 = 4 << 20;
 
-
 /// What to bring.
 #[derive(Debug, Clone)]
 pub enum Pattern {
@@ -189,12 +188,7 @@ impl View {
     }
 
     /// Brings one unit; says how many files and bytes are here now.
-    async fn bring(
-        &self,
-        tree: &Arc<CommitTree>,
-        unit: Unit,
-        state: &State,
-    ) -> Result<(u64, u64), FsError> {
+    async fn bring(&self, tree: &Arc<CommitTree>, unit: Unit, state: &State) -> Result<(u64, u64), FsError> {
         match unit {
             Unit::Long(node) => {
                 let size = node.item.entry.size();

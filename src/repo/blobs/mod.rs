@@ -51,7 +51,7 @@ const MANIFEST_BYTES: usize = 8 << 20;
 /// Memory for lists of extended attributes that are blobs.
 const XATTR_BYTES: usize = 2 << 20;
 
-/// Memory for chunks: a reader without the SSD cache who takes small steps fetches each chunk once. Four of the longest.
+/// Memory for chunks, without the SSD cache: a reader who takes small steps fetches each chunk once. Four of the longest.
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// Memory for small contents that the cache did not take, so that a reader who takes small steps fetches each once.
@@ -210,7 +210,7 @@ impl Blobs {
     /// Takes over bytes that lie in memory already, for instance in a run that was fetched as a whole; `None` when they
     /// are not this blob.
     pub(super) fn take_over<B: Blob>(&self, id: B::Id, stored: &[u8]) -> Option<Arc<B>> {
-        let (blob, raw) = decode_stored::<B>(id, stored).ok()?;
+        let (blob, raw) = decode_stored::<B>(id, stored, StoredBlob::unpack).ok()?;
         Some(self.inner.keep(id, blob, Arrived { raw, stored, at: None }))
     }
 
@@ -282,6 +282,7 @@ impl Inner {
         let hash = id.hash();
         match B::KEPT {
             Kept::InSlabs if self.to_slab(&hash, &arrived) => return Arc::new(blob),
+            Kept::Nowhere if self.cache.get().is_some() => return Arc::new(blob),
             Kept::InSlabs | Kept::Nowhere => {}
             Kept::InIndex => {
                 if let Some(index) = &self.index {
@@ -311,8 +312,12 @@ fn is_gone(kind: StoreErrorKind) -> bool {
 }
 
 /// The blob and its raw bytes, verified.
-fn decode_stored<B: Blob>(id: B::Id, stored: &[u8]) -> Result<(B, Bytes), FormatError> {
-    let raw = StoredBlob::unpack(stored, B::KIND.max_raw_bytes())?;
+fn decode_stored<B: Blob>(
+    id: B::Id,
+    stored: &[u8],
+    unpack: impl FnOnce(&[u8], usize) -> Result<Bytes, FormatError>,
+) -> Result<(B, Bytes), FormatError> {
+    let raw = unpack(stored, B::KIND.max_raw_bytes())?;
     let blob = B::decode(id, raw.clone())?;
     Ok((blob, raw))
 }

@@ -14,7 +14,7 @@ use futures_util::stream;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
-use crate::format::{BlobKind, FormatError, MovedPack, PackIndex};
+use crate::format::{BlobKind, FormatError, MovedPack, PackIndex, StoredBlob};
 use crate::repo::{RepoError, layout};
 use crate::store::{Key, ListRequest};
 use crate::types::{ChunkId, Location, PackId};
@@ -154,7 +154,7 @@ impl Inner {
     async fn read_at<B: Blob>(self: &Arc<Self>, id: B::Id, at: &Location) -> Result<At<B>, RepoError> {
         let range = at.offset..at.offset.saturating_add(u64::from(at.len));
         match self.store.get_range(&Self::pack_key::<B>(at), range).await {
-            Ok(stored) => Ok(match decode_stored::<B>(id, &stored) {
+            Ok(stored) => Ok(match decode_stored::<B>(id, &stored, StoredBlob::unpack) {
                 Ok((blob, raw)) => {
                     let (inner, at) = (self.clone(), Some(*at));
                     let keep = move || inner.keep(id, blob, Arrived { raw, stored: &stored, at });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use crate::format::{BlobKind, MAX_NODE_BYTES, MAX_STORED_BLOB_BYTES};
+use crate::format::{BlobKind, MAX_NODE_BYTES, MAX_STORED_BLOB_BYTES, StoredBlob};
 use crate::repo::RepoError;
 use crate::types::Location;
 
@@ -130,7 +130,13 @@ impl Inner {
         let unpack = |(id, at): &(B::Id, Location)| {
             let start = usize::try_from(at.offset - range.start).ok()?;
             let stored = bytes.get(start..)?.get(..at.len as usize)?;
-            let (blob, raw) = decode_stored::<B>(*id, stored).ok()?;
+            // Without a copy where nothing here keeps the blob, and with it all of the run, alive.
+            let goes_on = B::KEPT == Kept::Nowhere && self.cache.get().is_some();
+            let (blob, raw) = decode_stored::<B>(*id, stored, |stored, longest| match goes_on {
+                true => StoredBlob::unpack_shared(&bytes.slice_ref(stored), longest),
+                false => StoredBlob::unpack(stored, longest),
+            })
+            .ok()?;
             Some((id.hash(), self.keep(*id, blob, Arrived { raw, stored, at: Some(*at) })))
         };
         items.iter().filter_map(unpack).collect()

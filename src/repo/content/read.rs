@@ -109,7 +109,8 @@ pub(in crate::repo) async fn read_chunks(
     let (EntryBody::File { size, content: Content::Manifest(id) }, [first, .., last]) =
         (&item.entry.body, ranges)
     else {
-        let read_each = |range: &Range<u64>| read(blobs, item, range.start, (range.end - range.start) as usize);
+        let read_each =
+            |range: &Range<u64>| read(blobs, item, range.start, (range.end - range.start) as usize);
         return join_all(ranges.iter().map(read_each)).await;
     };
     let chunks = match chunks_of(blobs, *id, item.hints.content, *size, first.start..last.end).await {
