@@ -38,8 +38,12 @@ fn fixture() -> Fixture {
 }
 
 fn prefetch(fixture: &Fixture, arguments: &[&str]) -> Output {
+    run(fixture, "prefetch", arguments)
+}
+
+fn run(fixture: &Fixture, command: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_atfs"))
-        .arg("prefetch")
+        .arg(command)
         .args(arguments)
         .env("ATFS_CACHE_DIR", fixture.cache_dir())
         .env("ATFS_STATE_DIR", fixture.path("state"))
@@ -102,6 +106,60 @@ fn paths_globs_and_lists_select() {
     assert!(text.contains("@main:a/99.csv does not exist"), "{text}");
     assert_eq!(prefetch(&fixture, &[place, "a/../b"]).status.code(), Some(2));
     assert_eq!(prefetch(&fixture, &["nothing-of-the-kind@@"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_is_pinned_stays_until_it_is_let_go() {
+    let fixture = fixture();
+    let mnt = fixture.mount(Some("main"));
+    let place = mnt.to_str().unwrap();
+    let cached = |path: &str| is_cached(&mnt.join(path));
+    let prune = || assert!(run(&fixture, "cache", &["prune", "--all"]).status.success());
+    assert_eq!(files(&prefetch(&fixture, &[place, "a", "--pin", "--json"])), 60);
+    // Once more is no second pin.
+    assert_eq!(files(&prefetch(&fixture, &[place, "a/0*", "--pin", "--json"])), 10);
+    assert_eq!(files(&prefetch(&fixture, &[place, "b", "--json"])), 60);
+    prune();
+    for n in 0..60 {
+        let kind = if n % 2 == 0 { "csv" } else { "bin" };
+        assert!(cached(&format!("a/{n:02}.{kind}")), "a/{n:02}.{kind}");
+    }
+    assert!(!cached("b/c/00.csv") && !cached("b/c/40.csv"), "the long ones are in no slab of others");
+    let info = String::from_utf8(run(&fixture, "cache", &["info"]).stdout).unwrap();
+    assert!(info.contains("\npinned "), "{info}");
+    fs::rename(fixture.path("data").join("data"), fixture.path("data-aside")).unwrap();
+    assert!(fs::read(mnt.join("a/40.csv")).unwrap() == noise(40, size(40)));
+    assert!(fs::read(mnt.join("a/41.bin")).unwrap() == noise(41, size(41)));
+
+    let text = |output: Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    for says in ["nothing is pinned any more", "nothing was pinned"] {
+        let said = text(prefetch(&fixture, &[place, "--unpin"]));
+        assert!(said.contains(says), "{said}");
+    }
+    prune();
+    assert!(!cached("a/00.csv") && !cached("a/01.bin"));
+    let version = format!("{}@main", fixture.url());
+    let refused = prefetch(&fixture, &[&version, "--pin"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(refused).contains("pins belong to a mount"));
+}
+
+#[test]
+fn pins_leave_a_quarter_of_the_cache() {
+    let fixture = fixture();
+    let (url, mnt) = (format!("{}@main", fixture.url()), fixture.mount_point());
+    fixture.atfs(&["mount", &url, mnt.to_str().unwrap(), "--cache-size=12MiB"].map(AsRef::as_ref));
+    let pinned = prefetch(&fixture, &[mnt.to_str().unwrap(), "--pin", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&pinned.stdout).unwrap();
+    assert_eq!(json["full"], true, "{json}");
+    let info: serde_json::Value =
+        serde_json::from_slice(&run(&fixture, "cache", &["info", "--json"]).stdout).unwrap();
+    let held = info["pinned_bytes"].as_u64().unwrap();
+    assert!((1..=9 << 20).contains(&held), "{info}");
+    // Whatever else is read finds room.
+    let other = mnt.join("b/c/40.csv");
+    assert!(fs::read(&other).unwrap() == noise(1040, size(40)));
+    assert!(is_cached(&other));
 }
 
 #[test]

@@ -20,7 +20,7 @@
 //! # Who calls whom
 //! [`CachedFile`] (`file`) answers reads; it *claims* pieces (`fetch`), which a [`Pieces`] fetches and an
 //! `entry` keeps on disk, if `room` grants the blocks; `room` holds the accounts and evicts in the order of
-//! `order`, under the limit and above the `floor`; `small` answers for small contents out of a `slab`; `layout` spells every
+//! `order`, but none of which there is a `hold`, under the limit and above the `floor`; `small` answers for small contents out of a `slab`; `layout` spells every
 //! path, `contents` those of complete files. What makes a complete file believable: `sums`, `durable`, `scrub`. `keeper` has the threads.
 //!
 //! No lock is held over a wait for the network. Locks nest in one order only: pieces under way, then an entry's marks; the
@@ -28,8 +28,7 @@
 //! comparison of some pieces, by threads that may wait, and all others may be taken meanwhile.
 //!
 //! # Not here
-//! Nothing is pinned beyond what is open: a promise to keep what may not be there yet belongs to prefetching. Adoption of
-//! committed files will go beside [`Cache::insert`].
+//! Adoption of committed files will go beside [`Cache::insert`].
 
 mod blocks;
 mod contents;
@@ -39,6 +38,7 @@ mod error;
 mod fetch;
 mod file;
 mod floor;
+mod hold;
 mod idle;
 mod keeper;
 mod key;
@@ -71,6 +71,7 @@ use bytes::Bytes;
 
 pub use error::CacheError;
 pub use file::{CachedFile, Filled};
+pub use hold::Hold;
 pub use key::ContentKey;
 pub use machine::{Machine, ThisMachine};
 pub use pieces::{FetchError, MAX_PIECE_BYTES, Pieces};
@@ -200,8 +201,8 @@ impl Cache {
     pub fn prune(&self, bytes: u64) -> Pruned {
         let before = self.stats().bytes_on_disk;
         self.room.prune(bytes / BLOCK_BYTES);
-        let CacheStats { bytes_on_disk, bytes_open, .. } = self.stats();
-        Pruned { bytes_before: before, bytes_on_disk, bytes_open }
+        let CacheStats { bytes_on_disk, bytes_open, bytes_held, .. } = self.stats();
+        Pruned { bytes_before: before, bytes_on_disk, bytes_open, bytes_held }
     }
 
     /// Reads everything that is on disk and compares it with what was written, as fast as the disk can; what is wrong is

@@ -5,7 +5,10 @@
 //! entry is taken out and put back when it is closed, so a read costs nothing here, and what is open cannot
 //! be chosen. moka has no "evict until", so [`Order::shrink_to`] puts a weight on the scale for a moment
 //! and takes it off again.
+//!
+//! Entries that somebody *holds* ([`super::hold`]) are kept apart from moka while they are idle, and never chosen.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moka::notification::RemovalCause;
@@ -58,6 +61,17 @@ pub(super) struct Order {
     cache: Cache<Slot, Idle>,
     capacity: u64,
     evicted: Arc<Mutex<Vec<(Item, Idle)>>>,
+    held: HashMap<Item, Held>,
+    /// What the held ones take that are idle, in blocks.
+    held_blocks: u64,
+}
+
+/// An entry that is not to go.
+#[derive(Debug, Default)]
+struct Held {
+    holders: u32,
+    /// What there is of it while it is idle.
+    idle: Option<Idle>,
 }
 
 /// moka's weights are 32 bits: in blocks of 4 KiB that is 16 TiB.
@@ -80,44 +94,91 @@ impl Order {
                 }
             })
             .build();
-        Self { cache, capacity, evicted }
+        Self { cache, capacity, evicted, held: HashMap::new(), held_blocks: 0 }
     }
 
     /// Adds an entry as the most recently used one. Returns what moka threw out for it: itself, if it is
     /// larger than all the room there is, or older ones.
     #[must_use]
-    pub(super) fn insert(&self, key: Item, idle: Idle) -> Vec<(Item, Idle)> {
+    pub(super) fn insert(&mut self, key: Item, idle: Idle) -> Vec<(Item, Idle)> {
+        if let Some(held) = self.held.get_mut(&key) {
+            self.held_blocks += idle.blocks;
+            held.idle = Some(idle);
+            return Vec::new();
+        }
         self.cache.insert(Slot::Item(key), idle);
         self.thrown_out()
     }
 
     /// Takes an entry out, to be opened.
-    pub(super) fn take(&self, key: &Item) -> Option<Idle> {
+    pub(super) fn take(&mut self, key: &Item) -> Option<Idle> {
+        if let Some(held) = self.held.get_mut(key) {
+            let idle = held.idle.take()?;
+            self.held_blocks -= idle.blocks;
+            return Some(idle);
+        }
         self.cache.remove(&Slot::Item(*key))
     }
 
     /// The entry, which stays and is now the most recently used.
     pub(super) fn touch(&self, key: &Item) -> Option<Idle> {
+        if let Some(held) = self.held.get(key) {
+            return held.idle.clone();
+        }
         self.cache.get(&Slot::Item(*key))
     }
 
     /// All entries, in no order.
     pub(super) fn items(&self) -> impl Iterator<Item = (Item, Idle)> {
-        self.cache.iter().filter_map(|(slot, idle)| match *slot {
+        let held = self.held.iter().filter_map(|(item, held)| Some((*item, held.idle.clone()?)));
+        held.chain(self.cache.iter().filter_map(|(slot, idle)| match *slot {
             Slot::Item(item) => Some((item, idle)),
             Slot::Weight(_) => None,
-        })
+        }))
     }
 
     /// Whether the entry is here.
     pub(super) fn contains(&self, key: &Item) -> bool {
-        self.cache.contains_key(&Slot::Item(*key))
+        match self.held.get(key) {
+            Some(held) => held.idle.is_some(),
+            None => self.cache.contains_key(&Slot::Item(*key)),
+        }
     }
 
-    /// Takes out the least recently used entries until those left weigh at most `blocks`.
+    /// From now on the entry does not go, whether there is anything of it yet or not.
+    pub(super) fn hold(&mut self, key: Item) {
+        if let Some(held) = self.held.get_mut(&key) {
+            held.holders += 1;
+            return;
+        }
+        let idle = self.take(&key);
+        self.held_blocks += idle.as_ref().map_or(0, |idle| idle.blocks);
+        self.held.insert(key, Held { holders: 1, idle });
+    }
+
+    /// Takes one hold back. With the last the entry is one as any other, and the most recently used. Returns as
+    /// [`Order::insert`].
+    #[must_use]
+    pub(super) fn let_go(&mut self, key: Item) -> Vec<(Item, Idle)> {
+        let Some(held) = self.held.get_mut(&key) else { return Vec::new() };
+        held.holders -= 1;
+        if held.holders > 0 {
+            return Vec::new();
+        }
+        let idle = self.take(&key);
+        self.held.remove(&key);
+        idle.map_or_else(Vec::new, |idle| self.insert(key, idle))
+    }
+
+    /// What the held entries take that are idle, in blocks.
+    pub(super) fn held_blocks(&self) -> u64 {
+        self.held_blocks
+    }
+
+    /// Takes out the least recently used entries until those left weigh at most `blocks`, or all that are left are held.
     #[must_use]
     pub(super) fn shrink_to(&self, blocks: u64) -> Vec<(Item, Idle)> {
-        let mut weight = self.capacity.saturating_sub(blocks);
+        let mut weight = self.capacity.saturating_sub(blocks.saturating_sub(self.held_blocks));
         let mut slots = Vec::new();
         while weight > 0 {
             let slot = Slot::Weight(weight);
@@ -169,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_closed_goes_first_and_no_more_than_needed() {
-        let order = Order::new(100);
+        let mut order = Order::new(100);
         for i in 0..10 {
             assert!(order.insert(key(i), idle(10)).is_empty());
         }
@@ -187,7 +248,7 @@ mod tests {
 
     #[test]
     fn thousands_go_in_one_call_in_order() {
-        let order = Order::new(1 << 40);
+        let mut order = Order::new(1 << 40);
         for i in 0..5000 {
             let _ = order.insert(key(i), idle(3));
         }
@@ -195,8 +256,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_stays_until_the_last_hold_is_taken_back() {
+        let mut order = Order::new(100);
+        // One before there is anything of it, one that is there.
+        order.hold(key(0));
+        for i in 0..10 {
+            assert!(order.insert(key(i), idle(10)).is_empty());
+        }
+        order.hold(key(1));
+        order.hold(key(1));
+        assert_eq!(order.held_blocks(), 20);
+        assert_eq!(keys(order.shrink_to(75)), [key(2), key(3), key(4)]);
+        assert_eq!(keys(order.shrink_to(0)).len(), 5);
+        assert_eq!(order.items().count(), 2);
+        assert_eq!((order.contains(&key(0)), order.touch(&key(1)).map(|idle| idle.blocks)), (true, Some(10)));
+        // Opened, grown, closed.
+        assert!(order.take(&key(0)).is_some() && !order.contains(&key(0)));
+        assert!(order.insert(key(0), idle(30)).is_empty());
+        assert!(order.let_go(key(1)).is_empty() && order.shrink_to(0).is_empty());
+        assert!(order.let_go(key(1)).is_empty() && order.let_go(key(7)).is_empty());
+        assert_eq!((order.held_blocks(), keys(order.shrink_to(0))), (30, vec![key(1)]));
+        assert!(order.let_go(key(0)).is_empty());
+        assert_eq!((order.held_blocks(), keys(order.shrink_to(0))), (0, vec![key(0)]));
+    }
+
+    #[test]
     fn an_entry_larger_than_the_room_comes_straight_back() {
-        let order = Order::new(100);
+        let mut order = Order::new(100);
         let mut back = order.insert(key(1), idle(101));
         back.extend(order.shrink_to(100));
         assert_eq!(keys(back), [key(1)]);

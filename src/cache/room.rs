@@ -504,6 +504,7 @@ impl Room {
             bytes_open: state.open_blocks * BLOCK_BYTES,
             bytes_limit: self.limit_bytes,
             entries_open: state.open.len() as u64,
+            bytes_held: state.order.held_blocks() * BLOCK_BYTES,
             ..self.counters.snapshot()
         }
     }

@@ -43,6 +43,8 @@ pub struct Pruned {
     pub bytes_on_disk: u64,
     /// Of them, what is open.
     pub bytes_open: u64,
+    /// And what is held although nobody has it open.
+    pub bytes_held: u64,
 }
 
 /// A snapshot of the cache's counters. Counts and byte sums are since the cache was opened.
@@ -73,6 +75,8 @@ pub struct CacheStats {
     pub bytes_limit: u64,
     /// Entries that somebody has open.
     pub entries_open: u64,
+    /// Bytes on disk that are held although nobody has them open.
+    pub bytes_held: u64,
 }
 
 #[derive(Debug, Default)]

@@ -76,6 +76,8 @@ struct JsonInfo {
     disk_bytes: Option<u64>,
     open_bytes: u64,
     open_entries: u64,
+    /// Held by `atfs prefetch --pin`, and not open.
+    pinned_bytes: u64,
     whole: Holding,
     partial: Holding,
     small: Holding,
@@ -135,6 +137,9 @@ fn info(app: &App, dir: &Path, format: &FormatArgs) -> Result<(), CliError> {
         return line("daemon", "none runs".into());
     }
     line("open", format!("{} in {} of them", ByteSize(stats.bytes_open), stats.entries_open))?;
+    if stats.bytes_held > 0 {
+        line("pinned", format!("{}, by `atfs prefetch --pin`", ByteSize(stats.bytes_held)))?;
+    }
     line("reads", format!("{} from the disk, {} that fetched", stats.hits, stats.misses))?;
     if stats.disk_errors > 0 || stats.wrong_on_disk > 0 {
         let (failed, wrong) = (stats.disk_errors, stats.wrong_on_disk);
@@ -162,6 +167,7 @@ fn json(dir: &Path, served: bool, info: &CacheInfo) -> JsonInfo {
         disk_bytes: info.disk_bytes,
         open_bytes: stats.bytes_open,
         open_entries: stats.entries_open,
+        pinned_bytes: stats.bytes_held,
         whole: info.whole,
         partial: info.partial,
         small: info.small,
@@ -186,11 +192,14 @@ fn prune(app: &App, dir: &Path, to: ByteSize, format: &FormatArgs) -> Result<(),
     if format.is_json() {
         return app.out.json(&pruned);
     }
-    let Pruned { bytes_before, bytes_on_disk, bytes_open, .. } = pruned;
+    let Pruned { bytes_before, bytes_on_disk, bytes_open, bytes_held, .. } = pruned;
     let gone = ByteSize(bytes_before.saturating_sub(bytes_on_disk));
     app.out.line(format!("{gone} evicted, {} left", ByteSize(bytes_on_disk)))?;
     if bytes_on_disk > to.0 && bytes_open > 0 {
         app.out.note(format!("{} of it are open and stay until they are closed", ByteSize(bytes_open)));
+    }
+    if bytes_on_disk > to.0 && bytes_held > 0 {
+        app.out.note(format!("{} of it are pinned (`atfs prefetch DIR --unpin`)", ByteSize(bytes_held)));
     }
     Ok(())
 }

@@ -23,12 +23,15 @@ use super::hint::Explain;
 #[command(after_help = "\
 PATTERN is a path in the version (a file, or everything below a directory) or a glob, in which * and
 ? stay within a directory and ** does not. Without one, everything is brought. What is in the cache
-already is not fetched again. Ctrl-C ends it; what was brought stays.
+already is not fetched again. Ctrl-C ends it; what was brought stays until room is needed for
+other files, with --pin as long as the mount, or until `atfs prefetch DIR --unpin`. What all
+mounts have pinned may take three quarters of the cache.
 
 Examples:
   atfs prefetch /data/slides                          all of what is mounted there
   atfs prefetch /data/slides/2026 '*.csv'             below a directory of it
   atfs prefetch s3://pathology/slides@v1 'train/**/*.png' -j 16
+  atfs prefetch /data/slides validation --pin         keep it while others come and go
   atfs prefetch /data/slides --from-file epoch-1.txt  one path in each line; - reads them from stdin")]
 pub(super) struct Args {
     /// A mount, or a directory in it; or a version: REPOSITORY[@REVISION]
@@ -47,8 +50,23 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
 
+    /// Keep what is brought in the cache as long as the mount
+    #[arg(long)]
+    pin: bool,
+
+    /// Let go of all that the mount has pinned, and bring nothing
+    #[arg(long, conflicts_with_all = ["pin", "patterns", "from_file", "jobs"])]
+    unpin: bool,
+
     #[command(flatten)]
     format: FormatArgs,
+}
+
+/// What `--unpin` has done, for scripts.
+#[derive(serde::Serialize)]
+struct Unpinned {
+    /// Entries of the cache: files, or stretches of packs with small ones.
+    entries: usize,
 }
 
 /// Runs the command.
@@ -56,6 +74,23 @@ pub(super) fn run(args: &Args, app: &App) -> Result<(), CliError> {
     let config = app.config()?;
     let cache_dir = config.cache_dir()?;
     let (of, below) = target(&args.of, &config)?;
+    match &of {
+        PrefetchOf::Mount(mount_point) if args.unpin => {
+            let entries = client::unpin(&cache_dir, mount_point).explain(&RepoUrl::Local(PathBuf::new()))?;
+            if args.format.is_json() {
+                return app.out.json(&Unpinned { entries });
+            }
+            app.out.note(match entries {
+                0 => "nothing was pinned".to_owned(),
+                _ => "nothing is pinned any more: it stays until room is needed".to_owned(),
+            });
+            return Ok(());
+        }
+        PrefetchOf::Version { .. } if args.pin || args.unpin => {
+            return Err(CliError::usage("pins belong to a mount: name its directory"));
+        }
+        _ => {}
+    }
     let mut patterns: Vec<Vec<u8>> = args.patterns.iter().map(|p| p.as_bytes().to_vec()).collect();
     if let Some(list) = &args.from_file {
         patterns.extend(lines(list)?);
@@ -63,7 +98,8 @@ pub(super) fn run(args: &Args, app: &App) -> Result<(), CliError> {
     if patterns.is_empty() && !below.is_empty() {
         patterns.push(Vec::new());
     }
-    let order = PrefetchOrder { of, patterns: all_below(patterns, &below)?, jobs: args.jobs.into() };
+    let order =
+        PrefetchOrder { of, patterns: all_below(patterns, &below)?, jobs: args.jobs.into(), pin: args.pin };
     let meter = app.meter();
     let progress: &dyn Progress = meter.as_ref().map_or(&NoProgress, |meter| meter);
     progress.begin(Stage::Download, None, None);
@@ -82,7 +118,10 @@ pub(super) fn run(args: &Args, app: &App) -> Result<(), CliError> {
     }
     app.out.note(format!("{} files ({}) are in the cache", done.files, ByteSize(done.bytes)));
     if done.full {
-        app.out.warn("the cache is full: the rest was not fetched");
+        app.out.warn(match args.pin {
+            true => "no more of the cache may be pinned: the rest was not fetched",
+            false => "the cache is full: the rest was not fetched",
+        });
         app.out.hint("a larger `cache_size`, or fewer files");
     }
     Ok(())
@@ -145,5 +184,5 @@ fn all_below(patterns: Vec<Vec<u8>>, below: &[u8]) -> Result<Vec<Vec<u8>>, CliEr
 /// The order that `atfs mount --prefetch` gives.
 pub(super) fn of_mount(mount_point: &Path, pattern: &str) -> PrefetchOrder {
     let patterns = vec![OsString::from(pattern).into_vec()];
-    PrefetchOrder { of: PrefetchOf::Mount(mount_point.to_owned()), patterns, jobs: 8 }
+    PrefetchOrder { of: PrefetchOf::Mount(mount_point.to_owned()), patterns, jobs: 8, pin: false }
 }

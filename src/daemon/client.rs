@@ -27,7 +27,7 @@ use super::protocol::{FailureKind, MountRequest, MountStatus, Reply, Request, St
 use super::server::{DaemonConfig, Server};
 use super::wire::Connection;
 
-pub use prefetch::{PrefetchOf, PrefetchOrder, prefetch, prefetch_in_background};
+pub use prefetch::{PrefetchOf, PrefetchOrder, prefetch, prefetch_in_background, unpin};
 
 /// The daemon's slowest answer: a repository in a store that answers nothing costs its deadline of 60 s, twice.
 const PATIENCE: Duration = Duration::from_secs(150);

@@ -49,7 +49,7 @@ pub(super) fn prefetch(
     let patterns: Result<Vec<_>, BadPattern> =
         request.patterns.iter().map(|text| Pattern::parse(text)).collect();
     let selection = match patterns {
-        Ok(patterns) => Selection { patterns, jobs: request.jobs },
+        Ok(patterns) => Selection { patterns, jobs: request.jobs, pin: request.pin },
         Err(error) => return Ok(Reply::Failed(Failure::new(FailureKind::BadRequest, error))),
     };
     let counts = Arc::new(Counts::default());

@@ -22,7 +22,7 @@ use crate::types::{CommitId, Timestamp};
 use super::mount::Device;
 
 /// Version of the protocol: raised by every change that the other side would misunderstand.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// A message and the version that its sender speaks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +63,11 @@ pub(super) enum Request {
     },
     /// Bring files into the cache.
     Prefetch(PrefetchRequest),
+    /// Let go of what was brought to stay in the cache.
+    Unpin {
+        /// The mount's device number.
+        device: Device,
+    },
     /// All mounts.
     List,
     /// What the cache holds.
@@ -102,6 +107,11 @@ pub(super) enum Reply {
     Prefetched(Prefetched),
     /// It goes on without the client.
     Started,
+    /// So many entries of the cache are pinned no more.
+    Unpinned {
+        /// Entries.
+        entries: usize,
+    },
     /// The mounts.
     Mounts {
         /// The daemon.
@@ -132,6 +142,8 @@ pub(super) struct PrefetchRequest {
     pub patterns: Vec<Vec<u8>>,
     /// How much at once.
     pub jobs: usize,
+    /// Whether what is brought stays in the cache as long as the mount.
+    pub pin: bool,
     /// Whether the client waits for the end, and the prefetch ends with the client.
     pub wait: bool,
 }

@@ -136,6 +136,9 @@ fn answer(
             while !shared.registry.wait_gone(ATTEND, |mount| mount.device == device) {}
             Ok(Reply::Settled)
         }
+        Request::Unpin { device } => {
+            Ok(Reply::Unpinned { entries: view_of(shared, Some(device), None)?.unpin() })
+        }
         Request::List => Ok(Reply::Mounts { pid: std::process::id(), mounts: shared.registry.list() }),
         Request::CacheInfo => Ok(Reply::CacheInfo(Box::new(cache(shared)?.info()))),
         Request::CachePrune { bytes } => Ok(Reply::CachePruned(cache(shared)?.prune(bytes))),

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::cache::{CacheError, CachedFile, ContentKey};
-use crate::format::{Content, EntryBody};
+use crate::cache::{CacheError, CachedFile, ContentKey, Hold};
+use crate::format::{Content, EntryBody, LeafItem};
 use crate::repo::SMALL_CONTENT_BYTES;
 
 use super::ahead::{Ahead, run_bytes};
@@ -82,8 +82,8 @@ impl OpenFile {
 ///
 /// All mounts of a daemon share what is equal: they belong to one user, whom the control socket alone answers. A chunk
 /// and a manifest are never taken for each other: their files differ in size, which is part of the cache's name.
-fn content_key(node: &Node) -> Option<ContentKey> {
-    match &node.item.entry.body {
+fn content_key(item: &LeafItem) -> Option<ContentKey> {
+    match &item.entry.body {
         EntryBody::File { size, .. } if *size < SMALL_CONTENT_BYTES => None,
         EntryBody::File { content: Content::Chunk(id), .. } => Some(ContentKey::shared(*id.as_bytes())),
         EntryBody::File { content: Content::Manifest(id), .. } => Some(ContentKey::shared(*id.as_bytes())),
@@ -126,7 +126,7 @@ impl View {
 
     fn open_content(&self, tree: Arc<CommitTree>, node: Node) -> OpenContent {
         let size = node.item.entry.size();
-        let long = content_key(&node).zip(self.cache()).map(|(key, cache)| {
+        let long = content_key(&node.item).zip(self.cache()).map(|(key, cache)| {
             let pieces = FilePieces { snapshot: tree.snapshot().clone(), item: node.item.clone() };
             let cached = cache.file(key, size, Arc::new(pieces));
             Long { whole: cached.complete_file(), cached, ahead: Ahead::default() }
@@ -141,11 +141,19 @@ impl View {
         Some((open, file))
     }
 
+    /// What keeps a file's content from being evicted, what is there of it and what comes; `None` for one that is in no cache.
+    pub(super) fn hold(&self, tree: &CommitTree, item: &LeafItem) -> Option<Hold> {
+        match (content_key(item), self.cache()) {
+            (Some(key), Some(cache)) => Some(cache.hold(key, item.entry.size())),
+            _ => tree.snapshot().hold_small(item),
+        }
+    }
+
     /// Whether this machine holds all of a file's content.
     pub(super) fn is_cached(&self, tree: &CommitTree, node: &Node) -> bool {
         match &node.item.entry.body {
             EntryBody::File { content: Content::Empty | Content::Inline(_), .. } => true,
-            EntryBody::File { size, .. } => match (content_key(node), self.cache()) {
+            EntryBody::File { size, .. } => match (content_key(&node.item), self.cache()) {
                 (Some(key), Some(cache)) => cache.contains(key, *size),
                 _ => tree.snapshot().small_at_hand(&node.item).is_ok_and(|found| found.is_some()),
             },

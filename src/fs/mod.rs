@@ -23,6 +23,7 @@ mod mode;
 mod neighbours;
 mod node;
 mod pieces;
+mod pinned;
 mod prefetch;
 mod profile;
 mod recent;

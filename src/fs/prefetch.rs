@@ -20,6 +20,7 @@ use crate::types::{Progress, RepoPath, Stage};
 
 use super::error::FsError;
 use super::node::Node;
+use super::pinned::Place;
 use super::tree::CommitTree;
 use super::view::View;
 
@@ -92,6 +93,8 @@ pub struct Selection {
     pub patterns: Vec<Pattern>,
     /// Units of work at once, at least 1.
     pub jobs: usize,
+    /// Whether what is brought stays in the cache until [`View::unpin`], or as long as the mount.
+    pub pin: bool,
 }
 
 /// What a prefetch has done.
@@ -152,7 +155,7 @@ impl View {
         let limit = self.cache().ok_or(PrefetchError::NoCache)?.stats().bytes_limit;
         let parts = tree.parts(&selection.patterns).await?;
         progress.begin(Stage::Download, None, None);
-        let state = Arc::new(State::new(selection.jobs.max(1)));
+        let state = Arc::new(State::new(selection.jobs.max(1), selection.pin));
         // Handles of their own instead of borrows: only so can a task of the runtime run this.
         let units = stream::unfold(Walk::new(tree.clone(), parts), |mut walk| async move {
             let unit = walk.next().await.transpose()?;
@@ -192,6 +195,7 @@ impl View {
         match unit {
             Unit::Long(node) => {
                 let size = node.item.entry.size();
+                let Some(_place) = self.pin_if_asked(tree, [&*node.item], state) else { return Ok((0, 0)) };
                 if self.fill(tree.clone(), node, state).await? == Filled::NoRoom {
                     state.is_full.store(true, Ordering::Relaxed);
                     return Ok((0, 0));
@@ -200,6 +204,8 @@ impl View {
             }
             Unit::Small(items) => {
                 let snapshot = tree.snapshot();
+                // Before it is fetched, so that nothing goes in between.
+                let Some(_place) = self.pin_if_asked(tree, &items, state) else { return Ok((0, 0)) };
                 snapshot.fetch(&Beside::of(&items)).await;
                 for item in &items {
                     // Read once more on purpose: what a slab only claims to have is found here, not by its reader. What is
@@ -212,6 +218,36 @@ impl View {
                 Ok((items.len() as u64, items.iter().map(|item| item.entry.size()).sum()))
             }
         }
+    }
+
+    /// Lets go of what was fetched ahead to stay; says how many entries of the cache that were.
+    pub fn unpin(&self) -> usize {
+        self.pinned().clear()
+    }
+
+    /// Pins what is about to be brought, if that was asked for; what is returned lives until it is there. `None`: no more may
+    /// be pinned.
+    fn pin_if_asked<'a>(
+        &self,
+        tree: &CommitTree,
+        items: impl IntoIterator<Item = &'a LeafItem>,
+        state: &State,
+    ) -> Option<Option<Place>> {
+        let Some(cache) = self.cache().filter(|_| state.pin) else { return Some(None) };
+        let mut new = Vec::new();
+        let mut bytes = 0;
+        for item in items {
+            if let Some(hold) = self.hold(tree, item).filter(|hold| !self.pinned().contains(hold)) {
+                bytes += item.entry.size();
+                new.push(hold);
+            }
+        }
+        let place = Place::ask(cache, bytes);
+        match &place {
+            Some(_) => new.into_iter().for_each(|hold| self.pinned().add(hold)),
+            None => state.is_full.store(true, Ordering::Relaxed),
+        }
+        place.map(Some)
     }
 
     /// Brings all of a long file: one by itself gets as many requests as a prefetch has jobs.
@@ -228,6 +264,8 @@ impl View {
 struct State {
     /// Units of work at once.
     jobs: usize,
+    /// Whether what is brought is to stay.
+    pin: bool,
     /// Requests for long files: small ones come beside them.
     runs: Semaphore,
     /// The cache takes no more.
@@ -235,8 +273,8 @@ struct State {
 }
 
 impl State {
-    fn new(jobs: usize) -> Self {
-        Self { jobs, runs: Semaphore::new(2 * jobs), is_full: AtomicBool::new(false) }
+    fn new(jobs: usize, pin: bool) -> Self {
+        Self { jobs, pin, runs: Semaphore::new(2 * jobs), is_full: AtomicBool::new(false) }
     }
 }
 

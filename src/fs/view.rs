@@ -18,6 +18,7 @@ use super::following::{Followed, Following};
 use super::inode::{Ino, Inode, Slot, Virtual};
 use super::neighbours::Neighbours;
 use super::node::{Lifetime, Listed, Node, Room};
+use super::pinned::Pinned;
 use super::recent::Recent;
 use super::refs_root::RefsRoot;
 use super::stats::{Stats, add};
@@ -34,6 +35,7 @@ pub struct View {
     owner: Owner,
     cache: Option<Arc<Cache>>,
     neighbours: Neighbours,
+    pinned: Pinned,
     stats: Stats,
 }
 
@@ -140,7 +142,15 @@ impl View {
     }
 
     fn new(shown: Shown, url: String, owner: Owner, cache: Option<Arc<Cache>>) -> Self {
-        Self { shown, url, owner, cache, neighbours: Neighbours::default(), stats: Stats::default() }
+        Self {
+            shown,
+            url,
+            owner,
+            cache,
+            neighbours: Neighbours::default(),
+            pinned: Pinned::default(),
+            stats: Stats::default(),
+        }
     }
 
     /// The commit that is shown now; `None` for a whole repository.
@@ -217,6 +227,10 @@ impl View {
     }
 
     /// How much is fetched beside the small files that are read.
+    pub(super) fn pinned(&self) -> &Pinned {
+        &self.pinned
+    }
+
     pub(super) fn neighbours(&self) -> &Neighbours {
         &self.neighbours
     }

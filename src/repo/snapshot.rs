@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::cache::Hold;
 use crate::format::{Commit, LeafItem, StoredCommit, TreeKey, XattrList, Xattrs};
 use crate::types::{CommitId, RepoPath};
 
@@ -177,6 +178,12 @@ impl Snapshot {
             return Ok(None);
         };
         content::checked(blobs, item, &content).map(Some)
+    }
+
+    /// Keeps a small content from being evicted from this machine's cache, what is there of it and what comes. `None` for any
+    /// other entry, and without a cache.
+    pub fn hold_small(&self, item: &LeafItem) -> Option<Hold> {
+        content::small(item).and_then(|wanted| self.repository.blobs().hold(&wanted))
     }
 
     /// The small contents that lie in the same aligned stretch of `bytes` bytes of the same pack as that of the entry

@@ -21,6 +21,14 @@ pub struct PrefetchOrder {
     pub patterns: Vec<Vec<u8>>,
     /// How much at once, at least 1.
     pub jobs: usize,
+    /// Whether what is brought stays in the cache as long as the mount.
+    pub pin: bool,
+}
+
+impl PrefetchOrder {
+    fn request(&self, device: Option<Device>, patterns: Vec<Vec<u8>>, wait: bool) -> PrefetchRequest {
+        PrefetchRequest { device, patterns, jobs: self.jobs, pin: self.pin, wait }
+    }
 }
 
 /// What files are brought of.
@@ -55,7 +63,7 @@ pub fn prefetch(
     let (mut daemon, device) = prefetching(cache_dir, launch, &order.of)?;
     let mut sum = Prefetched::default();
     for patterns in in_requests(&order.patterns) {
-        let request = PrefetchRequest { device, patterns, jobs: order.jobs, wait: true };
+        let request = order.request(device, patterns, true);
         let (mut files, mut bytes) = (0, 0);
         let mut reply = daemon.ask(Request::Prefetch(request), None)?;
         let done = loop {
@@ -90,13 +98,25 @@ pub fn prefetch_in_background(
 ) -> Result<(), DaemonError> {
     let (mut daemon, device) = prefetching(cache_dir, launch, &order.of)?;
     for patterns in in_requests(&order.patterns) {
-        let request = PrefetchRequest { device, patterns, jobs: order.jobs, wait: false };
+        let request = order.request(device, patterns, false);
         match daemon.ask(Request::Prefetch(request), None)? {
             Reply::Started => {}
             _ => return Err(daemon.bad_answer()),
         }
     }
     Ok(())
+}
+
+/// Lets go of what was brought to stay in the cache. Returns how many entries of the cache that were.
+///
+/// # Errors
+/// [`DaemonError`].
+pub fn unpin(cache_dir: &Path, mount_point: &Path) -> Result<usize, DaemonError> {
+    let (mut daemon, device) = daemon_of(cache_dir, mount_point)?;
+    match daemon.ask(Request::Unpin { device }, None)? {
+        Reply::Unpinned { entries } => Ok(entries),
+        _ => Err(daemon.bad_answer()),
+    }
 }
 
 /// Patterns in portions that fit a request; none at all are one portion.
@@ -116,6 +136,17 @@ fn in_requests(patterns: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
     portions
 }
 
+/// The daemon of a mount, and its device number.
+fn daemon_of(cache_dir: &Path, mount_point: &Path) -> Result<(Daemon, Device), DaemonError> {
+    let not_mounted = || MountError::NotMounted { path: mount_point.to_owned() };
+    let mut daemon = existing(cache_dir)?.ok_or_else(not_mounted)?;
+    let Reply::Mounts { mounts, .. } = daemon.ask(Request::List, None)? else {
+        return Err(daemon.bad_answer());
+    };
+    let mount = mounts.into_iter().find(|mount| mount.mount_point == *mount_point);
+    Ok((daemon, mount.ok_or_else(not_mounted)?.device))
+}
+
 /// A daemon that knows what is meant, and by which device number.
 fn prefetching(
     cache_dir: &Path,
@@ -124,13 +155,8 @@ fn prefetching(
 ) -> Result<(Daemon, Option<Device>), DaemonError> {
     match of {
         PrefetchOf::Mount(path) => {
-            let not_mounted = || MountError::NotMounted { path: path.clone() };
-            let mut daemon = existing(cache_dir)?.ok_or_else(not_mounted)?;
-            let Reply::Mounts { mounts, .. } = daemon.ask(Request::List, None)? else {
-                return Err(daemon.bad_answer());
-            };
-            let mount = mounts.into_iter().find(|mount| mount.mount_point == *path);
-            Ok((daemon, Some(mount.ok_or_else(not_mounted)?.device)))
+            let (daemon, device) = daemon_of(cache_dir, path)?;
+            Ok((daemon, Some(device)))
         }
         PrefetchOf::Version { url, revision, store } => {
             let mut daemon = Daemon::connect(&Folder::create(cache_dir)?, Some(launch))?;

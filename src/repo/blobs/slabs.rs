@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Hold};
 use crate::format::StoredBlob;
 use crate::types::{ChunkId, Location, RepoUuid};
 
-use super::{Arrived, Blob, Blobs, Hash, Inner, Kept, Wanted};
+use super::{Arrived, Blob, Blobs, Hash, Inner, Kept, SmallContent, Wanted};
 
 /// Under this name the index remembers where contents lie in slabs, whichever repository they came from.
 const ANY_REPOSITORY: RepoUuid = RepoUuid::NIL;
@@ -31,6 +31,13 @@ impl Blobs {
         }
         let Some(cache) = self.inner.cache.get().filter(|_| B::KEPT == Kept::InSlabs) else { return false };
         self.inner.slab_places(wanted).any(|at| cache.holds_small(&at))
+    }
+
+    /// Keeps a small content from being evicted: where this machine has it, or where it will come.
+    pub(in crate::repo) fn hold(&self, wanted: &Wanted<SmallContent>) -> Option<Hold> {
+        let cache = self.inner.cache.get()?;
+        let here = self.inner.slab_places(wanted).find(|at| cache.holds_small(at));
+        cache.hold_small(&here.or(wanted.hint)?)
     }
 }
 
