@@ -8,7 +8,7 @@ use std::path::Path;
 
 use atfs::daemon::client::MountOrder;
 use atfs::fs::ProfileChoice;
-use mount_common::Fixture;
+use mount_common::{Fixture, wait_until};
 
 const FILES: usize = 120;
 
@@ -106,6 +106,16 @@ fn after_the_pages_are_dropped_the_slabs_answer_and_not_the_store() {
     let mnt = fixture.try_mount(&order).unwrap().mount_point;
     let error = fs::read(path(&mnt, 5)).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EIO));
+}
+
+#[test]
+fn a_long_file_that_nobody_reads_any_more_may_be_evicted() {
+    let fixture = fixture();
+    let mnt = fixture.try_mount(&order(&fixture, ProfileChoice::SmallFiles)).unwrap().mount_point;
+    let held = || atfs::daemon::client::cache_info(&fixture.cache_dir()).unwrap().unwrap().stats.bytes_open;
+    assert!(fs::read(mnt.join("long")).unwrap() == noise(7777, 5 << 20));
+    wait_until("the cache holds it for nobody", || held() == 0);
+    assert!(fs::read(mnt.join("long")).unwrap() == noise(7777, 5 << 20), "it is read as before");
 }
 
 #[test]

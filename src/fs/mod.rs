@@ -30,6 +30,7 @@ mod recent;
 mod refs_root;
 mod stats;
 mod tree;
+mod unopened;
 mod view;
 mod virtuals;
 mod xattr;

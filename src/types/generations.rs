@@ -38,6 +38,17 @@ impl<K: Hash + Eq, V: Clone> Generations<K, V> {
         self.young.insert(key, value);
     }
 
+    /// Forgets what was not used since the last call, and returns it.
+    pub fn age(&mut self) -> impl Iterator<Item = V> + use<K, V> {
+        let young = std::mem::take(&mut self.young);
+        std::mem::replace(&mut self.old, young).into_values()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
+    }
+
     /// Forgets a value.
     pub fn remove(&mut self, key: &K) {
         self.old.remove(key);
@@ -63,5 +74,17 @@ mod tests {
         recent.remove(&999);
         recent.remove(&0);
         assert_eq!((recent.get(&999), recent.get(&0)), (None, None));
+    }
+
+    #[test]
+    fn what_is_not_used_between_two_calls_of_age_is_forgotten() {
+        let mut recent = Generations::new(8);
+        recent.put("used", 1);
+        recent.put("left", 2);
+        assert_eq!(recent.age().count(), 0);
+        assert_eq!(recent.get(&"used"), Some(1));
+        assert_eq!(recent.age().collect::<Vec<_>>(), [2]);
+        assert!(!recent.is_empty());
+        assert_eq!((recent.age().collect::<Vec<_>>(), recent.is_empty()), (vec![1], true));
     }
 }

@@ -36,17 +36,13 @@ use super::inode::Ino;
 use super::mode::{Mode, Modes};
 use super::node::{Lifetime, Listed, Room};
 use super::profile::Profile;
-use super::recent::Recent;
 use super::stats::add;
+use super::unopened::Unopened;
 use super::view::{OpenDirectory, View};
 use answers::ListReply;
 
 /// No request lives longer: two store deadlines of 60 s each (a stale hint costs a second request), and some.
 const DEADLINE: Duration = Duration::from_secs(150);
-
-/// Files that are remembered between their reads where opens are not seen, at least; twice that at most. Few, because
-/// each keeps its content in the cache.
-const UNOPENED: usize = 8;
 
 /// How a mount is served.
 #[derive(Debug, Clone)]
@@ -101,7 +97,7 @@ struct Inner {
     reporter: Reporter,
     files: Handles<OpenFile>,
     /// Files that are read without having been opened ([`Profile::SmallFiles`]).
-    unopened: Recent<Ino, Arc<OpenFile>>,
+    unopened: Unopened,
     /// Listings of the directory of refs, each a snapshot of the names.
     listings: Handles<Listing>,
     /// Directories whose commit may move while they are listed.
@@ -115,12 +111,13 @@ type Listing = tokio::sync::Mutex<Option<Arc<Vec<String>>>>;
 
 impl Inner {
     fn new(view: Arc<View>, options: ServeOptions) -> Self {
+        let unopened = Unopened::new(options.runtime.clone());
         Self {
             view,
             options,
             reporter: Reporter::default(),
             files: Handles::new(),
-            unopened: Recent::new(UNOPENED),
+            unopened,
             listings: Handles::new(),
             directories: Handles::new(),
             modes: Modes::default(),
@@ -157,7 +154,7 @@ impl Inner {
     /// The file that a read means: by its handle, or by its inode number alone, which says enough. So it is where opens
     /// are not seen, and with handles of an earlier daemon.
     async fn file(&self, ino: Ino, handle: u64) -> Result<Arc<OpenFile>, FsError> {
-        if let Some(file) = self.files.get(handle).or_else(|| self.unopened.get(&ino)) {
+        if let Some(file) = self.files.get(handle).or_else(|| self.unopened.get(ino)) {
             return Ok(file);
         }
         let file = Arc::new(self.view.open(ino).await?);
