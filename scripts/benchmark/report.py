@@ -7,7 +7,7 @@ import venv
 from pathlib import Path
 from statistics import median
 
-from world import REPOSITORY, WORK, call, say
+from world import REPOSITORY, TARGET, WORK, call, say
 
 MATPLOTLIB = "matplotlib==3.10.3"
 PAGE = REPOSITORY / "docs/benchmarks.md"
@@ -147,17 +147,20 @@ def write_page(facts, rows, memory):
 
 
 def plot(rows):
-    """By matplotlib, in an environment of its own: nothing else here needs it."""
-    home = WORK / "venv"
-    if not (home / "complete").exists():
-        say(f"installing {MATPLOTLIB}")
-        venv.create(home, with_pip=True, clear=True)
-        call([home / "bin/pip", "install", "--quiet", "--disable-pip-version-check", MATPLOTLIB])
-        (home / "complete").touch()
     bars = [
         {"label": f"{row.workload.title}, {row.workload.state}", "native": row.ratio("native"),
          "peer": row.best_peer and row.ratio(row.best_peer), "peer_name": row.best_peer}
         for row in rows
     ]
-    script = Path(__file__).with_name("plot.py")
-    subprocess.run([home / "bin/python", script, PLOT], input=json.dumps(bars), text=True, check=True, stdout=sys.stderr)
+    draw(Path(__file__).with_name("plot.py"), json.dumps(bars), PLOT)
+
+
+def draw(script, data, output):
+    """By matplotlib, in an environment of its own: nothing else here needs it."""
+    home = TARGET / "matplotlib"
+    if not (home / "complete").exists():
+        say(f"installing {MATPLOTLIB}")
+        venv.create(home, with_pip=True, clear=True)
+        call([home / "bin/pip", "install", "--quiet", "--disable-pip-version-check", MATPLOTLIB])
+        (home / "complete").touch()
+    subprocess.run([home / "bin/python", script, output], input=data, text=True, check=True, stdout=sys.stderr)

@@ -110,6 +110,65 @@ def peak_rss(pid):
     return 0
 
 
+def end_by_input(process):
+    """Ends what ends with its standard input."""
+    process.stdin.close()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        stop(process)
+
+
+class Server:
+    """A real S3 server, as a script in scripts/servers runs it, on a free port and with a folder of its own."""
+
+    def __init__(self, name, log, env=None):
+        self.environment = {}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.process = start(
+            [REPOSITORY / "scripts/servers" / name, "run", port], log, {**(env or {}), **os.environ}, **PIPES
+        )
+        for line in self.process.stdout:
+            line = line.decode().strip()
+            if line == "READY":
+                return
+            variable, _, value = line.partition("=")
+            self.environment[variable] = value
+        self.process.wait()
+        raise Failed(f"{name} did not start: see {log}")
+
+    def make_bucket(self, name):
+        """Signed by hand: one request does not earn an S3 library."""
+        host = self.environment["AWS_ENDPOINT_URL"].removeprefix("http://")
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        scope = f"{now[:8]}/{self.environment['AWS_REGION']}/s3/aws4_request"
+        body = hashlib.sha256(b"").hexdigest()
+        fields = {"host": host, "x-amz-content-sha256": body, "x-amz-date": now}
+        names = ";".join(fields)
+        canonical = "\n".join(
+            ["PUT", f"/{name}", "", *(f"{key}:{value}" for key, value in fields.items()), "", names, body]
+        )
+        key = ("AWS4" + self.environment["AWS_SECRET_ACCESS_KEY"]).encode()
+        for part in scope.split("/"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        signature = hmac.digest(key, f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{digest}".encode(), "sha256").hex()
+        credential = f"{self.environment['AWS_ACCESS_KEY_ID']}/{scope}"
+        fields["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
+        )
+        connection = http.client.HTTPConnection(host, timeout=30)
+        connection.request("PUT", f"/{name}", headers=fields)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise Failed(f"the bucket {name} cannot be made: {answer.status} {answer.read().decode()}")
+
+    def close(self):
+        end_by_input(self.process)
+
+
 class Store:
     """A real S3 server (scripts/servers/radosgw, in memory), and the proxy before it."""
 
@@ -124,8 +183,15 @@ class Store:
 
     def _start(self):
         # A machine that is busy may take longer than the script waits.
-        if not self._start_server() and not self._start_server():
-            raise Failed(f"radosgw did not start: see {WORK}/radosgw.log")
+        for last in (False, True):
+            say("starting radosgw")
+            try:
+                self.server = Server("radosgw", WORK / "radosgw.log", {"ATFS_RADOSGW": "memstore"})
+                break
+            except Failed:
+                if last:
+                    raise
+        self.near = self.server.environment
         upstream = self.near["AWS_ENDPOINT_URL"].removeprefix("http://")
         self.proxy = start([WORK / "proxy", upstream], WORK / "proxy.log", **PIPES)
         said = self.proxy.stdout.readline().decode().strip()
@@ -133,22 +199,6 @@ class Store:
             raise Failed(f"the proxy did not start: see {WORK}/proxy.log")
         self.address = said.split()[-1]
         self.through_proxy = {**self.near, "AWS_ENDPOINT_URL": f"http://{self.address}"}
-
-    def _start_server(self):
-        say("starting radosgw")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        env = {"ATFS_RADOSGW": "memstore", **os.environ}
-        self.server = start([REPOSITORY / "scripts/servers/radosgw", "run", port], WORK / "radosgw.log", env, **PIPES)
-        for line in self.server.stdout:
-            line = line.decode().strip()
-            if line == "READY":
-                return True
-            name, _, value = line.partition("=")
-            self.near[name] = value
-        self.server.wait()
-        return False
 
     def _control(self, method, path):
         connection = http.client.HTTPConnection(self.address, timeout=10)
@@ -178,36 +228,10 @@ class Store:
         return stats
 
     def make_bucket(self, name):
-        """Signed by hand: one request does not earn an S3 library."""
-        host = self.near["AWS_ENDPOINT_URL"].removeprefix("http://")
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        scope = f"{now[:8]}/{self.near['AWS_REGION']}/s3/aws4_request"
-        body = hashlib.sha256(b"").hexdigest()
-        fields = {"host": host, "x-amz-content-sha256": body, "x-amz-date": now}
-        names = ";".join(fields)
-        canonical = "\n".join(
-            ["PUT", f"/{name}", "", *(f"{key}:{value}" for key, value in fields.items()), "", names, body]
-        )
-        key = ("AWS4" + self.near["AWS_SECRET_ACCESS_KEY"]).encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        signature = hmac.digest(key, f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{digest}".encode(), "sha256").hex()
-        credential = f"{self.near['AWS_ACCESS_KEY_ID']}/{scope}"
-        fields["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
-        )
-        connection = http.client.HTTPConnection(host, timeout=30)
-        connection.request("PUT", f"/{name}", headers=fields)
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise Failed(f"the bucket {name} cannot be made: {answer.status} {answer.read().decode()}")
+        self.server.make_bucket(name)
 
     def close(self):
-        for process in [self.proxy, self.server]:
-            if process is not None:
-                process.stdin.close()
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    stop(process)
+        if self.proxy is not None:
+            end_by_input(self.proxy)
+        if self.server is not None:
+            self.server.close()
