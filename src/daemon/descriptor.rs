@@ -1,6 +1,6 @@
 //! Descriptors that travel over a Unix socket beside bytes (SCM_RIGHTS).
 //!
-//! The one `unsafe` of the daemon: taking ownership of the numbers that the kernel has just put into this process.
+//! An `unsafe` of its own: taking ownership of the numbers that the kernel has just put into this process.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice, IoSliceMut};

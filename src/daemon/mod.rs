@@ -6,7 +6,7 @@
 //! - `notify`: what a service manager is told. `server`: the daemon's life. `service`: one client's connection. `prefetch`: files into the cache, for a client. `registry`: what is served. `repositories`: opened
 //!   once, shared by mounts.
 //! - `record`: what a killed daemon has left. `space`: how much of the disk the cache may take; `caching`: what
-//!   clients ask about it.
+//!   clients ask about it. `memory`: how little of it is kept.
 //!
 //! The life of a mount: the client asks the daemon to *prepare* (open the repository, pin the commit), mounts, hands the
 //! FUSE descriptor over with *attach*, and asks the mount itself before it reports success. Whoever fails after the
@@ -20,6 +20,7 @@ mod error;
 mod folder;
 mod launch;
 mod logging;
+mod memory;
 pub mod mount;
 mod notify;
 mod path_text;

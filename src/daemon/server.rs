@@ -25,6 +25,7 @@ use super::activity::{Activity, Busy};
 use super::error::DaemonError;
 use super::folder::{Folder, Lock};
 use super::logging::{self, LogTarget};
+use super::memory;
 use super::mount::{MountError, MountTable, Unmount, unmount};
 use super::protocol::MountStatus;
 use super::record;
@@ -125,6 +126,7 @@ impl Server {
         for path in record::clean(&folder.mounts()) {
             tracing::warn!("unmounted {}, which a daemon that was killed had left", path.display());
         }
+        memory::give_back();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("atfs-worker")
             .enable_all()
