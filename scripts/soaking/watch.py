@@ -19,7 +19,7 @@ DIRECTORIES = 1 << 20
 # On the disk itself: the log's blocks, and those that ext4 frees a moment after a file was deleted.
 DISK_SLACK = 8 << 20
 FLOOR_SLACK = 1 << 20
-# Within which the cache gives way to others: it looks every 5 seconds.
+# Within which the cache gives way to others (seconds): it looks every 5.
 GIVES_WAY = 15
 # A reader says something every second; a read that takes that long has no end.
 SILENCE = 120
@@ -50,7 +50,8 @@ class Watch:
         self.begun = time.monotonic()
         self.samples = []
         self.violations = {}
-        self.crowded = float("-inf")
+        self.seconds_below_floor = 0
+        self.enough_free = self.begun
         self.floor = stage.cache_info()["floor_bytes"]
 
     def sample(self):
@@ -86,8 +87,13 @@ class Watch:
         # While the other program writes or deletes, what is whose cannot be told.
         if hog == self.stage.hog:
             at_most("bytes taken of the cache's disk", sample.on_disk, self.stage.limit + DISK_SLACK)
-        if time.monotonic() - self.crowded > GIVES_WAY and sample.free < self.floor - FLOOR_SLACK:
-            self.violate(f"{sample.free:,}, less than {self.floor:,}", "free on the cache's disk")
+        now = time.monotonic()
+        if sample.free >= self.floor - FLOOR_SLACK:
+            self.enough_free = now
+            return
+        self.seconds_below_floor += 1
+        if now - self.enough_free > GIVES_WAY:
+            self.violate(f"{sample.free:,}, less than {self.floor:,} for {GIVES_WAY} s", "free on the cache's disk")
 
     def violate(self, what, kind=None):
         """Of one kind, the first is told, and how many there were until when."""
