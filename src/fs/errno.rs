@@ -64,6 +64,7 @@ fn errno(error: &FsError) -> i32 {
         FsError::ReadOnly => libc::EROFS,
         FsError::NoAttribute => libc::ENODATA,
         FsError::BufferTooSmall => libc::ERANGE,
+        FsError::Interrupted => libc::EINTR,
         FsError::Ambiguous(_) => libc::ENOTUNIQ,
         FsError::TooManyRefs { .. } => libc::ENFILE,
         FsError::TooManyEntries { .. } => libc::EOVERFLOW,

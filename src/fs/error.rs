@@ -35,6 +35,9 @@ pub enum FsError {
     /// No such extended attribute.
     #[error("no such extended attribute")]
     NoAttribute,
+    /// The program that asked was killed or interrupted while it waited.
+    #[error("interrupted")]
+    Interrupted,
     /// The buffer for an extended attribute is too small.
     #[error("the buffer is too small")]
     BufferTooSmall,

@@ -15,7 +15,7 @@ use atfs::daemon::mount::{Access, MountFlags, MountTable, NonEmpty, Unmount};
 use atfs::daemon::{DaemonError, Launch, StoreAccess, client};
 use atfs::fs::ProfileChoice;
 use atfs::repo::{InitOptions, Repository, Services};
-use atfs::store::LocalStore;
+use atfs::store::{LocalStore, Store};
 use atfs::types::{OsRandom, SystemClock};
 
 /// A scratch folder with a repository, a cache and a mount point.
@@ -23,6 +23,8 @@ pub struct Fixture {
     dir: tempfile::TempDir,
     pub repository: Repository,
     pub runtime: tokio::runtime::Runtime,
+    url: String,
+    access: StoreAccess,
     idle: u64,
     drain: u64,
 }
@@ -35,15 +37,35 @@ impl Fixture {
 
     /// The same whose daemon exits after `idle` seconds without work and drains for `drain` seconds.
     pub fn with_times(idle: u64, drain: u64) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["data", "cache", "state", "mnt"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let store = Arc::new(LocalStore::open(&dir.path().join("data")).unwrap());
+        let dir = scratch();
+        fs::create_dir(dir.path().join("data")).unwrap();
+        let data = dir.path().canonicalize().unwrap().join("data");
+        let store = Arc::new(LocalStore::open(&data).unwrap());
+        let url = data.to_str().unwrap().to_owned();
+        Self::of(dir, runtime(), store, url, StoreAccess::default(), (idle, drain))
+    }
+
+    /// A new, empty repository in `store`, which the program knows as `url` and reaches with `access`.
+    pub fn in_store(
+        runtime: tokio::runtime::Runtime,
+        store: Arc<dyn Store>,
+        url: String,
+        access: StoreAccess,
+    ) -> Self {
+        Self::of(scratch(), runtime, store, url, access, (10, 10))
+    }
+
+    fn of(
+        dir: tempfile::TempDir,
+        runtime: tokio::runtime::Runtime,
+        store: Arc<dyn Store>,
+        url: String,
+        access: StoreAccess,
+        (idle, drain): (u64, u64),
+    ) -> Self {
         let repository =
             runtime.block_on(Repository::init(store, services(), InitOptions::default())).unwrap();
-        Self { dir, repository, runtime, idle, drain }
+        Self { dir, repository, runtime, url, access, idle, drain }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -51,7 +73,7 @@ impl Fixture {
     }
 
     pub fn url(&self) -> String {
-        self.path("data").to_str().unwrap().to_owned()
+        self.url.clone()
     }
 
     pub fn cache_dir(&self) -> PathBuf {
@@ -81,6 +103,7 @@ impl Fixture {
             .env("ATFS_CACHE_DIR", self.cache_dir())
             .env("ATFS_STATE_DIR", self.path("cli-state"))
             .env("ATFS_CONFIG", "")
+            .envs(&self.access.environment)
             .output()
             .unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -118,7 +141,7 @@ impl Fixture {
             gid: None,
             profile: ProfileChoice::Bulk,
             follow: None,
-            store: StoreAccess::default(),
+            store: self.access.clone(),
             device: MountFlags::DEVICE.into(),
         }
     }
@@ -169,6 +192,18 @@ impl Drop for Fixture {
             wait_until("the daemon has ended", || !alive(running.pid));
         }
     }
+}
+
+fn scratch() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["cache", "state", "mnt"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    dir
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().unwrap()
 }
 
 pub fn services() -> Services {

@@ -2,7 +2,8 @@
 //!
 //! - here: the connection, what its requests share, and where their work runs;
 //! - `requests`: one method per request of the kernel;
-//! - `answers`: our values as fuser's.
+//! - `answers`: our values as fuser's;
+//! - `interrupt`: the end of a wait whose program is killed or interrupted.
 //!
 //! **A FUSE thread never waits.** Each request becomes a future that owns its reply. It is polled once on the thread
 //! that read the request: what is in memory is answered there and then, without a task or a switch. What is not
@@ -13,6 +14,7 @@
 //! pages for ever. Which way an open file's bytes travel is decided by [`Modes`], and by the [`Profile`].
 
 mod answers;
+mod interrupt;
 mod requests;
 
 use std::future::Future;
@@ -40,6 +42,7 @@ use super::stats::add;
 use super::unopened::Unopened;
 use super::view::{OpenDirectory, View};
 use answers::ListReply;
+use interrupt::Asker;
 
 /// No request lives longer: two store deadlines of 60 s each (a stale hint costs a second request), and some.
 const DEADLINE: Duration = Duration::from_secs(150);
@@ -190,8 +193,8 @@ impl Inner {
         }
     }
 
-    async fn list<R: ListReply>(&self, dir: Ino, handle: u64, from: u64, mut reply: R) {
-        let names = match self.names(dir, handle, from).await {
+    async fn list<R: ListReply>(&self, asker: Asker, dir: Ino, handle: u64, from: u64, mut reply: R) {
+        let names = match asker.unless_interrupted(self.names(dir, handle, from)).await {
             Ok(names) => names,
             Err(error) => return reply.fail(self.errno(&error)),
         };
@@ -203,11 +206,13 @@ impl Inner {
             }
             Room::Full => Room::Full,
         };
-        let listed = match self.directories.get(handle) {
-            Some(directory) => directory.list(from, &mut sink).await,
-            None => self.view.list(dir, from, &names, &mut sink).await,
+        let listing = async {
+            match self.directories.get(handle) {
+                Some(directory) => directory.list(from, &mut sink).await,
+                None => self.view.list(dir, from, &names, &mut sink).await,
+            }
         };
-        match listed {
+        match asker.unless_interrupted(listing).await {
             // What was listed before the trouble is right; the next call begins with the trouble.
             Err(error) if taken == 0 => reply.fail(self.errno(&error)),
             _ => reply.done(),

@@ -24,12 +24,18 @@ use crate::types::MAX_NAME_BYTES;
 
 use super::Adapter;
 use super::answers::{BLOCK, absence, file_attr, reply_xattr, ttl};
+use super::interrupt::Asker;
 
 /// Longest read and longest read-ahead that the kernel is offered, in bytes.
 const MAX_READ: u32 = 1 << 20;
 
-/// Read-ahead requests that may be in flight: enough to keep a fast network busy with 1 MiB each.
-const MAX_BACKGROUND: u16 = 64;
+/// Read-ahead requests in flight beyond which the kernel asks only for what a program waits for: so many keep a fast network
+/// busy with 1 MiB each.
+const ENOUGH_AHEAD: u16 = 48;
+
+/// Reads of pages that may be in flight. The next one would wait in the kernel, also for what is in the cache: more than any
+/// machine has readers, so that those who wait for a silent store hold up nobody else. What waits here costs a task each.
+const MAX_BACKGROUND: u16 = 8192;
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -51,6 +57,7 @@ impl Filesystem for Adapter {
         // Nothing is written; the limit on pages of a read is derived from it.
         let _ = config.set_max_write(MAX_READ);
         let _ = config.set_max_background(MAX_BACKGROUND);
+        let _ = config.set_congestion_threshold(ENOUGH_AHEAD);
         if self.inner.options.profile == Profile::SmallFiles {
             // Without opens, the counters of `.atfs` can be read anew only when their pages are dropped as they change.
             let _ = config.add_capabilities(InitFlags::FUSE_AUTO_INVAL_DATA);
@@ -64,10 +71,10 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (parent, name) = (Ino::from_raw(parent.0), name.as_bytes().to_vec());
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (asker, parent, name) = (Asker::of(req), Ino::from_raw(parent.0), name.as_bytes().to_vec());
         self.run("lookup", parent, |inner| async move {
-            match inner.view.lookup(parent, &name).await {
+            match asker.unless_interrupted(inner.view.lookup(parent, &name)).await {
                 Ok(Lookup::Found(attr, lifetime)) => {
                     inner.view.refer(attr.ino);
                     reply.entry(&ttl(lifetime), &file_attr(&attr), Generation(0));
@@ -83,28 +90,28 @@ impl Filesystem for Adapter {
         self.inner.view.forget(Ino::from_raw(ino.0), nlookup);
     }
 
-    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let ino = Ino::from_raw(ino.0);
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let (asker, ino) = (Asker::of(req), Ino::from_raw(ino.0));
         self.run("getattr", ino, |inner| async move {
-            match inner.attr(ino).await {
+            match asker.unless_interrupted(inner.attr(ino)).await {
                 Ok((attr, lifetime)) => reply.attr(&ttl(lifetime), &file_attr(&attr)),
                 Err(error) => reply.error(inner.errno(&error)),
             }
         });
     }
 
-    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        let ino = Ino::from_raw(ino.0);
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
+        let (asker, ino) = (Asker::of(req), Ino::from_raw(ino.0));
         self.run("readlink", ino, |inner| async move {
-            match inner.view.target_of_link(ino).await {
+            match asker.unless_interrupted(inner.view.target_of_link(ino)).await {
                 Ok(target) => reply.data(&target),
                 Err(error) => reply.error(inner.errno(&error)),
             }
         });
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let ino = Ino::from_raw(ino.0);
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let (asker, ino) = (Asker::of(req), Ino::from_raw(ino.0));
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(self.inner.errno(&FsError::ReadOnly));
         }
@@ -113,7 +120,7 @@ impl Filesystem for Adapter {
             return reply.error(Errno::ENOSYS);
         }
         self.run("open", ino, |inner| async move {
-            let file = match inner.view.open(ino).await {
+            let file = match asker.unless_interrupted(inner.view.open(ino)).await {
                 Ok(file) => Arc::new(file),
                 Err(error) => return reply.error(inner.errno(&error)),
             };
@@ -137,7 +144,7 @@ impl Filesystem for Adapter {
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -146,13 +153,13 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let ino = Ino::from_raw(ino.0);
+        let (asker, ino) = (Asker::of(req), Ino::from_raw(ino.0));
         self.run("read", ino, |inner| async move {
-            let bytes = match inner.file(ino, fh.0).await {
-                Ok(file) => inner.view.read(&file, offset, size as usize).await,
-                Err(error) => Err(error),
+            let bytes = async {
+                let file = inner.file(ino, fh.0).await?;
+                inner.view.read(&file, offset, size as usize).await
             };
-            match bytes {
+            match asker.unless_interrupted(bytes).await {
                 Ok(bytes) => reply.data(&bytes),
                 Err(error) => reply.error(inner.errno(&error)),
             }
@@ -195,11 +202,11 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         if self.inner.view.follow_period().is_some() {
-            let ino = Ino::from_raw(ino.0);
+            let (asker, ino) = (Asker::of(req), Ino::from_raw(ino.0));
             return self.run("opendir", ino, |inner| async move {
-                match inner.view.open_directory(ino).await {
+                match asker.unless_interrupted(inner.view.open_directory(ino)).await {
                     Ok(Some(directory)) => {
                         let handle = FileHandle(inner.directories.add(Arc::new(directory)));
                         reply.opened(handle, FopenFlags::empty());
@@ -220,21 +227,25 @@ impl Filesystem for Adapter {
         reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
     }
 
-    fn readdir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, reply: ReplyDirectory) {
-        let ino = Ino::from_raw(ino.0);
-        self.run("readdir", ino, |inner| async move { inner.list(ino, fh.0, offset, reply).await });
+    fn readdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, reply: ReplyDirectory) {
+        let (asker, ino) = (Asker::of(req), Ino::from_raw(ino.0));
+        self.run("readdir", ino, |inner| async move { inner.list(asker, ino, fh.0, offset, reply).await });
     }
 
     fn readdirplus(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        let ino = Ino::from_raw(ino.0);
-        self.run("readdirplus", ino, |inner| async move { inner.list(ino, fh.0, offset, reply).await });
+        let (asker, ino) = (Asker::of(req), Ino::from_raw(ino.0));
+        self.run(
+            "readdirplus",
+            ino,
+            |inner| async move { inner.list(asker, ino, fh.0, offset, reply).await },
+        );
     }
 
     fn releasedir(
@@ -254,10 +265,10 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        let ino = Ino::from_raw(ino.0);
+    fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let (asker, ino) = (Asker::of(req), Ino::from_raw(ino.0));
         self.run("statfs", ino, |inner| async move {
-            match inner.view.space(ino).await {
+            match asker.unless_interrupted(inner.view.space(ino)).await {
                 Ok(space) => {
                     let blocks = space.bytes.div_ceil(u64::from(BLOCK));
                     reply.statfs(blocks, 0, 0, space.entries, 0, BLOCK, MAX_NAME_BYTES as u32, BLOCK);
@@ -267,18 +278,18 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let (ino, name) = (Ino::from_raw(ino.0), name.as_bytes().to_vec());
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let (asker, ino, name) = (Asker::of(req), Ino::from_raw(ino.0), name.as_bytes().to_vec());
         self.run("getxattr", ino, |inner| async move {
-            let value = inner.view.xattr(ino, &name).await;
+            let value = asker.unless_interrupted(inner.view.xattr(ino, &name)).await;
             reply_xattr(&inner, value, size, reply);
         });
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let ino = Ino::from_raw(ino.0);
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let (asker, ino) = (Asker::of(req), Ino::from_raw(ino.0));
         self.run("listxattr", ino, |inner| async move {
-            let names = inner.view.xattr_names(ino).await;
+            let names = asker.unless_interrupted(inner.view.xattr_names(ino)).await;
             reply_xattr(&inner, names, size, reply);
         });
     }
