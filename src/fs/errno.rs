@@ -30,6 +30,10 @@ impl Reporter {
     /// The errno of an error; what lies behind an EIO is logged.
     pub(super) fn errno(&self, error: &FsError) -> i32 {
         let errno = errno(error);
+        // The first failure has said it all.
+        if matches!(error, FsError::StillNoAnswer) {
+            return errno;
+        }
         if errno == libc::EIO || matches!(error, FsError::TooManyRefs { .. }) {
             let text = error.to_string();
             if self.first(&text) {
@@ -68,7 +72,7 @@ fn errno(error: &FsError) -> i32 {
         FsError::Ambiguous(_) => libc::ENOTUNIQ,
         FsError::TooManyRefs { .. } => libc::ENFILE,
         FsError::TooManyEntries { .. } => libc::EOVERFLOW,
-        FsError::Repo { .. } | FsError::Cache { .. } => libc::EIO,
+        FsError::Repo { .. } | FsError::Cache { .. } | FsError::StillNoAnswer => libc::EIO,
     }
 }
 

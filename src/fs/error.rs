@@ -35,6 +35,9 @@ pub enum FsError {
     /// No such extended attribute.
     #[error("no such extended attribute")]
     NoAttribute,
+    /// The kernel asked once more for what had failed after a long wait, and there was no answer soon.
+    #[error("there is still no answer")]
+    StillNoAnswer,
     /// The program that asked was killed or interrupted while it waited.
     #[error("interrupted")]
     Interrupted,

@@ -16,9 +16,9 @@ use crate::mount_common::{Fixture, alive, signal, wait_until};
 use crate::proxy::{Off, Proxy, Settings};
 use crate::support::servers;
 
-/// The longest that a read may take while the store is in trouble: no attempt begins after 60 s, and one takes 30 s at
-/// most (`RetryPolicy`, for bodies of this size).
-pub const LONGEST_READ: Duration = Duration::from_secs(90);
+/// The longest that a read may take while the store is in trouble: no attempt begins after 60 s, the last one takes 30 s at
+/// most, both get 4 s more for a body of 1 MiB (`RetryPolicy`), and the kernel's second question gets 5 s.
+pub const LONGEST_READ: Duration = Duration::from_secs(60 + 30 + 2 * 4 + 5);
 
 /// The repository, its daemon and the way to its store.
 pub struct Far {

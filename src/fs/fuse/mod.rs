@@ -3,6 +3,7 @@
 //! - here: the connection, what its requests share, and where their work runs;
 //! - `requests`: one method per request of the kernel;
 //! - `answers`: our values as fuser's;
+//! - `again`: the kernel's second question after a read that failed;
 //! - `interrupt`: the end of a wait whose program is killed or interrupted.
 //!
 //! **A FUSE thread never waits.** Each request becomes a future that owns its reply. It is polled once on the thread
@@ -13,6 +14,7 @@
 //! What a commit shows never changes, so the kernel may keep names, absences, attributes, listings, symlinks and
 //! pages for ever. Which way an open file's bytes travel is decided by [`Modes`], and by the [`Profile`].
 
+mod again;
 mod answers;
 mod interrupt;
 mod requests;
@@ -41,6 +43,7 @@ use super::profile::Profile;
 use super::stats::add;
 use super::unopened::Unopened;
 use super::view::{OpenDirectory, View};
+use again::Failures;
 use answers::ListReply;
 use interrupt::Asker;
 
@@ -101,6 +104,7 @@ struct Inner {
     files: Handles<OpenFile>,
     /// Files that are read without having been opened ([`Profile::SmallFiles`]).
     unopened: Unopened,
+    failures: Failures,
     /// Listings of the directory of refs, each a snapshot of the names.
     listings: Handles<Listing>,
     /// Directories whose commit may move while they are listed.
@@ -121,6 +125,7 @@ impl Inner {
             reporter: Reporter::default(),
             files: Handles::new(),
             unopened,
+            failures: Failures::new(),
             listings: Handles::new(),
             directories: Handles::new(),
             modes: Modes::default(),

@@ -159,7 +159,8 @@ impl Filesystem for Adapter {
                 let file = inner.file(ino, fh.0).await?;
                 inner.view.read(&file, offset, size as usize).await
             };
-            match asker.unless_interrupted(bytes).await {
+            let range = offset..offset.saturating_add(size.into());
+            match asker.unless_interrupted(inner.failures.in_time(ino, range, bytes)).await {
                 Ok(bytes) => reply.data(&bytes),
                 Err(error) => reply.error(inner.errno(&error)),
             }

@@ -25,8 +25,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::{StreamExt, stream};
+use futures_util::stream::{self, FuturesUnordered};
 
 use crate::cache::Cache;
 use crate::format::{FormatError, ManifestNode, PackKind, StoredBlob, TreeNode, XattrList};
@@ -39,6 +40,7 @@ use flight::Flights;
 pub(super) use flight::repeated;
 use memory::Memory;
 use recover::Recovery;
+use runs::Boarded;
 
 pub(super) use kinds::{Blob, Hash, Kept, RawChunk, SmallContent};
 
@@ -156,13 +158,13 @@ impl Blobs {
         let mut all = Vec::with_capacity(1 + ahead.len());
         all.push(wanted);
         all.extend_from_slice(ahead);
-        let landed = self.land(&all).await;
+        let landed = self.land(&all, Some(wanted.id)).await;
         self.take(wanted, &landed).await
     }
 
     /// Brings these blobs to this machine, as far as that is possible.
     pub(super) async fn fetch<B: Blob>(&self, wanted: &[Wanted<B>]) {
-        self.land(wanted).await;
+        self.land(wanted, None).await;
     }
 
     /// All of these blobs, in order; neighbours share a request, and several requests run at once.
@@ -170,7 +172,7 @@ impl Blobs {
     /// # Errors
     /// As [`Blobs::get`], for the first that cannot be had.
     pub(super) async fn get_all<B: Blob>(&self, wanted: &[Wanted<B>]) -> Result<Vec<Arc<B>>, RepoError> {
-        let landed = self.land(wanted).await;
+        let landed = self.land(wanted, None).await;
         let mut blobs = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             blobs.push(self.take(*wanted, &landed).await?);
@@ -180,7 +182,7 @@ impl Blobs {
 
     /// As [`Blobs::get_all`], each blob with an outcome of its own.
     pub(super) async fn get_each<B: Blob>(&self, wanted: &[Wanted<B>]) -> Vec<Result<Arc<B>, RepoError>> {
-        let landed = self.land(wanted).await;
+        let landed = self.land(wanted, None).await;
         join_all(wanted.iter().map(|wanted| self.take(*wanted, &landed))).await
     }
 
@@ -230,8 +232,13 @@ impl Blobs {
     }
 
     /// Fetches what is not at hand in as few requests as its places allow. What fails is left out, unless the store
-    /// itself failed.
-    async fn land<B: Blob>(&self, wanted: &[Wanted<B>]) -> HashMap<[u8; 32], Landed<B>> {
+    /// itself failed. When the store fails for `vital`, without which the others are of no use, they are not waited for: each
+    /// may be under way for others and take a deadline of its own.
+    async fn land<B: Blob>(
+        &self,
+        wanted: &[Wanted<B>],
+        vital: Option<B::Id>,
+    ) -> HashMap<[u8; 32], Landed<B>> {
         let mut landed = HashMap::new();
         let mut missing = Vec::new();
         for wanted in wanted {
@@ -242,8 +249,11 @@ impl Blobs {
                 None => missing.push(*wanted),
             }
         }
-        let flights = self.board(missing);
-        let mut results = stream::iter(flights).buffer_unordered(CONCURRENCY);
+        let Boarded { under_way, new } = self.board(missing);
+        // Waiting for what others have asked for costs no request.
+        let under_way = under_way.into_iter().collect::<FuturesUnordered<_>>();
+        let new = stream::iter(new).buffer_unordered(CONCURRENCY);
+        let mut results = stream::select(under_way, new);
         while let Some(results) = results.next().await {
             match &*results {
                 Ok(blobs) => {
@@ -251,6 +261,9 @@ impl Blobs {
                 }
                 Err((hashes, error)) => {
                     landed.extend(hashes.iter().map(|hash| (*hash, Landed::Failed(error.clone()))));
+                    if vital.is_some_and(|id| hashes.contains(&id.hash())) {
+                        break;
+                    }
                 }
             }
         }

@@ -32,6 +32,14 @@ struct Run<B: Blob> {
     items: Vec<(B::Id, Location)>,
 }
 
+/// The requests that bring what is missing.
+pub(super) struct Boarded<B: Blob> {
+    /// Others have sent them.
+    pub(super) under_way: Vec<RunFlight<B>>,
+    /// Nobody has sent them yet: they begin when they are waited for.
+    pub(super) new: Vec<RunFlight<B>>,
+}
+
 /// A range of a pack.
 #[derive(Debug, Clone, Copy)]
 struct Location64 {
@@ -50,31 +58,34 @@ pub(super) fn is_plausible(kind: BlobKind, at: &Location) -> bool {
 }
 
 impl Blobs {
-    /// The requests, under way or new, that bring what is missing. Blobs without a hint are left out.
-    pub(super) fn board<B: Blob>(&self, missing: Vec<Wanted<B>>) -> Vec<RunFlight<B>> {
-        if missing.is_empty() {
-            return Vec::new();
-        }
+    /// The requests, under way or new, that bring what is missing. Blobs without a hint are left out. The request that
+    /// brings the first blob is the first of its kind: nothing is to be waited for before it.
+    pub(super) fn board<B: Blob>(&self, missing: Vec<Wanted<B>>) -> Boarded<B> {
+        let mut boarded = Boarded { under_way: Vec::new(), new: Vec::new() };
+        let Some(first) = missing.first().map(|wanted| wanted.id) else { return boarded };
         let shelf = B::shelf(&self.inner);
-        let mut flights: Vec<RunFlight<B>> = Vec::new();
         let mut new = Vec::new();
         let mut table = shelf.flights.table();
         for Wanted { id, hint } in missing {
             let hash = id.hash();
             if let Some(flight) = table.run(&hash) {
-                flights.push(flight);
+                boarded.under_way.push(flight);
             } else if shelf.memory.get(&hash).is_none()
                 && let Some(at) = hint.filter(|at| is_plausible(B::KIND, at))
             {
                 new.push((id, at));
             }
         }
-        for run in plan::<B>(new) {
+        let mut runs = plan::<B>(new);
+        if let Some(at) = runs.iter().position(|run| run.items.iter().any(|(id, _)| *id == first)) {
+            runs[..=at].rotate_right(1);
+        }
+        for run in runs {
             let hashes = run.items.iter().map(|(id, _)| id.hash()).collect();
             let inner = self.inner.clone();
-            flights.push(table.start_run(self, hashes, async move { inner.fly(run).await }));
+            boarded.new.push(table.start_run(self, hashes, async move { inner.fly(run).await }));
         }
-        flights
+        boarded
     }
 }
 

@@ -86,6 +86,25 @@ async fn callers_at_the_same_time_share_a_request() {
     assert!(impatient.is_err() && patient.is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_wanted_is_asked_for_at_once_however_many_neighbours_are_under_way() {
+    let fault = Arc::new(FaultStore::new(Arc::new(MemoryStore::new()), 1));
+    let blobs = repository(fault.clone(), None).blobs().clone();
+    let packs: Vec<_> = (0..30).map(|i| pack(i, i..i + 1)).collect();
+    for (pack, _) in &packs {
+        put(&*fault, pack).await;
+    }
+    let wanted: Vec<_> = packs.iter().map(|(_, wanted)| wanted[0]).collect();
+    let (others, one) = (wanted[..29].to_vec(), wanted[29]);
+    fault.set_rules([FaultRule::always(Fault::SlowFirstByte(Duration::from_secs(60)))]);
+    // Others wait for each of the neighbours; nobody waits for this one yet.
+    let (others, begun) = (&others, tokio::time::Instant::now());
+    let neighbours = join_all(others.iter().map(|other| blobs.get::<RawChunk>(other.id, other.hint)));
+    let took = async { blobs.get_with(one, others).await.map(|_| begun.elapsed()).unwrap() };
+    let (_, took) = tokio::join!(neighbours, took);
+    assert!(took < Duration::from_secs(61), "{took:?}");
+}
+
 #[tokio::test]
 async fn flipped_bits_are_fetched_once_more_and_then_named() {
     let (store, blobs) = recorded();
