@@ -186,9 +186,15 @@ async fn fetch_run(landings: Vec<Landing>, pieces: Arc<dyn Pieces>) {
     let mut fetched = fetched.into_iter();
     let landed = landings.into_iter().map(|landing| {
         let bytes = fetched.next().unwrap_or_else(|| Err(FetchError::new("a run came short of a piece")));
+        let pieces = &pieces;
         async move {
             let answer = landing.take(bytes).await;
+            let kept = matches!(answer, Ok(Fetched { kept: true, .. })).then(|| landing.piece.clone());
             landing.end(answer);
+            // Readers do not wait for it.
+            if let Some(piece) = kept {
+                pieces.kept(piece).await;
+            }
         }
     });
     join_all(landed).await;

@@ -20,7 +20,8 @@
 //! # Who calls whom
 //! [`CachedFile`] (`file`) answers reads; it *claims* pieces (`fetch`), which a [`Pieces`] fetches and an
 //! `entry` keeps on disk, if `room` grants the blocks; `room` holds the accounts and evicts in the order of
-//! `order`, but none of which there is a `hold`, under the limit and above the `floor`; `small` answers for small contents out of a `slab`; `layout` spells every
+//! `order`, but none of which there is a `hold`, under the limit and above the `floor`; `small` answers for small contents out of a
+//! `slab`, `lend` for parts of long ones; `layout` spells every
 //! path, `contents` those of complete files. What makes a complete file believable: `sums`, `durable`, `scrub`. `keeper` has the threads.
 //!
 //! No lock is held over a wait for the network. Locks nest in one order only: pieces under way, then an entry's marks; the
@@ -43,6 +44,7 @@ mod idle;
 mod keeper;
 mod key;
 mod layout;
+mod lend;
 mod machine;
 mod order;
 mod pieces;

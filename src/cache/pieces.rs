@@ -39,6 +39,9 @@ pub trait Pieces: Send + Sync + 'static {
     async fn fetch_run(&self, run: &[Range<u64>]) -> Vec<Result<Bytes, FetchError>> {
         join_all(run.iter().map(|piece| self.fetch(piece.clone()))).await
     }
+
+    /// Called when a piece that was fetched is on disk: others may borrow it from now on ([`super::Cache::lend`]).
+    async fn kept(&self, _piece: Range<u64>) {}
 }
 
 /// Why a piece could not be had: the fetcher's own error, shared by all who waited for it.

@@ -59,6 +59,9 @@ pub struct CacheStats {
     pub pieces_fetched: u64,
     /// Their bytes.
     pub bytes_fetched: u64,
+    /// Bytes that new versions of contents took from others on this disk: they are among those fetched, and did not cross the
+    /// network.
+    pub bytes_lent: u64,
     /// Pieces that were fetched and could not be kept: no room, or the disk failed.
     pub pieces_not_kept: u64,
     /// Entries evicted to make room.
@@ -85,6 +88,7 @@ pub(super) struct Counters {
     pub(super) misses: AtomicU64,
     pub(super) pieces_fetched: AtomicU64,
     pub(super) bytes_fetched: AtomicU64,
+    pub(super) bytes_lent: AtomicU64,
     pub(super) pieces_not_kept: AtomicU64,
     pub(super) evictions: AtomicU64,
     pub(super) disk_errors: AtomicU64,
@@ -104,6 +108,7 @@ impl Counters {
             misses: get(&self.misses),
             pieces_fetched: get(&self.pieces_fetched),
             bytes_fetched: get(&self.bytes_fetched),
+            bytes_lent: get(&self.bytes_lent),
             pieces_not_kept: get(&self.pieces_not_kept),
             evictions: get(&self.evictions),
             disk_errors: get(&self.disk_errors),

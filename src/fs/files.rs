@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::cache::{CacheError, CachedFile, ContentKey, Hold};
 use crate::format::{Content, EntryBody, LeafItem};
-use crate::repo::SMALL_CONTENT_BYTES;
+use crate::repo::{SMALL_CONTENT_BYTES, content_name};
 
 use super::ahead::{Ahead, run_bytes};
 use super::error::FsError;
@@ -80,14 +80,12 @@ impl OpenFile {
 
 /// What names a long content in the cache; `None` for any other, and for content outside the repository.
 ///
-/// All mounts of a daemon share what is equal: they belong to one user, whom the control socket alone answers. A chunk
-/// and a manifest are never taken for each other: their files differ in size, which is part of the cache's name.
+/// All mounts of a daemon share what is equal: they belong to one user, whom the control socket alone answers.
 fn content_key(item: &LeafItem) -> Option<ContentKey> {
     match &item.entry.body {
         EntryBody::File { size, .. } if *size < SMALL_CONTENT_BYTES => None,
-        EntryBody::File { content: Content::Chunk(id), .. } => Some(ContentKey::shared(*id.as_bytes())),
-        EntryBody::File { content: Content::Manifest(id), .. } => Some(ContentKey::shared(*id.as_bytes())),
-        _ => None,
+        EntryBody::File { content, .. } => content_name(content).map(ContentKey::shared),
+        EntryBody::Directory | EntryBody::Symlink { .. } => None,
     }
 }
 

@@ -44,6 +44,10 @@ impl Pieces for FilePieces {
         let chunks = self.snapshot.read_chunks(&self.item, run).await;
         chunks.into_iter().map(|chunk| chunk.map_err(shared)).collect()
     }
+
+    async fn kept(&self, piece: Range<u64>) {
+        self.snapshot.note_kept(&self.item, piece).await;
+    }
 }
 
 fn shared(error: RepoError) -> FetchError {

@@ -30,6 +30,7 @@ mod attempts;
 mod engine;
 mod error;
 mod facts;
+mod held;
 mod queue;
 mod slot;
 mod small_files;
@@ -49,6 +50,7 @@ use crate::types::{ChunkId, Location, RepoUuid};
 pub use attempts::Attempts;
 pub use error::MetaError;
 pub use facts::{Facts, Namespace};
+pub use held::HeldChunk;
 
 use queue::{Queue, Write};
 use twin::{Budget, Twin};
@@ -58,7 +60,7 @@ use twin::{Budget, Twin};
 pub struct IndexOptions {
     /// Bytes on disk for decoded tree and manifest nodes. The second and later slots get a quarter of it.
     pub node_bytes: u64,
-    /// Bytes on disk for chunk locations, about 200 bytes each. The second and later slots get a quarter.
+    /// Bytes on disk for chunk locations, about 200 bytes each, up to 450 of those in the cache. The second and later slots get a quarter.
     pub location_bytes: u64,
 }
 

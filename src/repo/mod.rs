@@ -26,7 +26,7 @@ mod repository;
 mod snapshot;
 mod tree;
 
-pub use content::{Beside, SMALL_CONTENT_BYTES};
+pub use content::{Beside, SMALL_CONTENT_BYTES, content_name};
 pub use edits::{Edits, Finder, Placed};
 pub use error::RepoError;
 pub use init::InitOptions;

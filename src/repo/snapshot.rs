@@ -167,6 +167,12 @@ impl Snapshot {
         content::read_chunks(self.repository.blobs(), item, chunks).await
     }
 
+    /// Takes note that `range` of a file, which lies within it, is in the cache under the name of its content: another version
+    /// that has chunks of it need not fetch them. Only a saving.
+    pub async fn note_kept(&self, item: &LeafItem, range: Range<u64>) {
+        content::note_kept(self.repository.blobs(), item, range).await;
+    }
+
     /// The whole of a small content ([`super::SMALL_CONTENT_BYTES`]) if this machine has it; `None` otherwise, and for any other
     /// entry. Waits for the disk, never for the network.
     ///

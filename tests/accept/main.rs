@@ -7,8 +7,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod facts;
+#[path = "../support/far/mod.rs"]
+mod far;
 mod figures;
 mod million;
+mod one_percent;
 mod plain_reader;
 mod real_tree;
 mod requests;

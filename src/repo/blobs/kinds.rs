@@ -58,11 +58,11 @@ pub(in crate::repo) trait Blob: Sized + Send + Sync + fmt::Debug + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::repo) enum Kept {
     /// Decoded, in the node's index.
-    InIndex,
+    Index,
     /// As they are stored, in the slabs of the cache.
-    InSlabs,
-    /// Not at all: a large content is kept whole, by whoever reads it.
-    Nowhere,
+    Slabs,
+    /// As parts of long contents, in the files of the cache, by whoever reads those.
+    Files,
 }
 
 /// The content of a file that is one chunk.
@@ -82,7 +82,7 @@ impl Blob for TreeNode {
     type Id = NodeId;
     const KIND: BlobKind = BlobKind::TreeNode;
     const NOUN: &'static str = "tree node";
-    const KEPT: Kept = Kept::InIndex;
+    const KEPT: Kept = Kept::Index;
 
     fn decode(id: NodeId, raw: Bytes) -> Result<Self, FormatError> {
         let mut node = TreeNode::decode(id, &raw)?;
@@ -139,7 +139,7 @@ impl Blob for ManifestNode {
     type Id = ManifestId;
     const KIND: BlobKind = BlobKind::ManifestNode;
     const NOUN: &'static str = "manifest node";
-    const KEPT: Kept = Kept::InIndex;
+    const KEPT: Kept = Kept::Index;
 
     fn decode(id: ManifestId, raw: Bytes) -> Result<Self, FormatError> {
         let mut node = ManifestNode::decode(id, &raw)?;
@@ -167,7 +167,7 @@ impl Blob for XattrList {
     type Id = XattrsId;
     const KIND: BlobKind = BlobKind::Xattrs;
     const NOUN: &'static str = "xattr list";
-    const KEPT: Kept = Kept::InIndex;
+    const KEPT: Kept = Kept::Index;
 
     fn decode(id: XattrsId, raw: Bytes) -> Result<Self, FormatError> {
         XattrList::decode(id, &raw)
@@ -206,8 +206,8 @@ macro_rules! chunks {
 }
 
 chunks! {
-    SmallContent: InSlabs, small;
-    RawChunk: Nowhere, chunks;
+    SmallContent: Slabs, small;
+    RawChunk: Files, chunks;
 }
 
 fn verified(id: ChunkId, raw: Bytes) -> Result<Bytes, FormatError> {

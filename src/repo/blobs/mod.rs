@@ -4,13 +4,14 @@
 //! the node's index, a hint, a search) is a matter of speed and never of trust.
 //!
 //! The way down: decoded in memory, bounded in bytes; what this machine keeps of the kind (nodes in its index, small
-//! contents in the slabs of its cache); one ranged GET where the hint says. Callers who ask for the same blob at once
+//! contents in the slabs of its cache, chunks of long ones in its files); one ranged GET where the hint says. Callers who ask for the same blob at once
 //! share one request. Only when that fails, and not for want of the store, the slow way begins (`recover`): once
 //! more, then where the pack was moved to, then a search of `index/`.
 //!
 //! What is at hand is given out without yielding: a mount polls such a read once, on the thread that took the
 //! request from the kernel.
 
+mod files;
 mod flight;
 mod kinds;
 mod memory;
@@ -74,7 +75,7 @@ pub(super) struct Inner {
     store: Arc<dyn Store>,
     uuid: RepoUuid,
     index: Option<Index>,
-    /// Where small contents are kept, once that is known.
+    /// Where small contents are kept and chunks of long ones are looked for, once that is known.
     cache: OnceLock<Arc<Cache>>,
     trees: Shelf<TreeNode>,
     manifests: Shelf<ManifestNode>,
@@ -194,9 +195,10 @@ impl Blobs {
             return Some(blob);
         }
         match B::KEPT {
-            Kept::InSlabs => self.inner.find_in_slabs(wanted),
-            Kept::Nowhere => None,
-            Kept::InIndex => {
+            Kept::Slabs => self.inner.find_in_slabs(wanted),
+            // Asked for in `land`, by a thread that may wait for megabytes.
+            Kept::Files => None,
+            Kept::Index => {
                 let index = self.inner.index.as_ref()?;
                 match B::decode(wanted.id, index.get_node(&hash)?) {
                     Ok(blob) => Some(shelf.memory.put(hash, blob)),
@@ -249,6 +251,7 @@ impl Blobs {
                 None => missing.push(*wanted),
             }
         }
+        let missing = self.land_from_files(missing, &mut landed).await;
         let Boarded { under_way, new } = self.board(missing);
         // Waiting for what others have asked for costs no request.
         let under_way = under_way.into_iter().collect::<FuturesUnordered<_>>();
@@ -294,10 +297,10 @@ impl Inner {
     fn keep<B: Blob>(&self, id: B::Id, blob: B, arrived: Arrived<'_>) -> Arc<B> {
         let hash = id.hash();
         match B::KEPT {
-            Kept::InSlabs if self.to_slab(&hash, &arrived) => return Arc::new(blob),
-            Kept::Nowhere if self.cache.get().is_some() => return Arc::new(blob),
-            Kept::InSlabs | Kept::Nowhere => {}
-            Kept::InIndex => {
+            Kept::Slabs if self.to_slab(&hash, &arrived) => return Arc::new(blob),
+            Kept::Files if self.cache.get().is_some() => return Arc::new(blob),
+            Kept::Slabs | Kept::Files => {}
+            Kept::Index => {
                 if let Some(index) = &self.index {
                     index.put_node(hash, arrived.raw);
                 }

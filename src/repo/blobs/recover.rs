@@ -159,11 +159,11 @@ impl Inner {
                     let (inner, at) = (self.clone(), Some(*at));
                     let keep = move || inner.keep(id, blob, Arrived { raw, stored: &stored, at });
                     match B::KEPT {
-                        Kept::InSlabs => match spawn_blocking(keep).await {
+                        Kept::Slabs => match spawn_blocking(keep).await {
                             Ok(blob) => At::Found(blob),
                             Err(_) => At::Gone,
                         },
-                        Kept::InIndex | Kept::Nowhere => At::Found(keep()),
+                        Kept::Index | Kept::Files => At::Found(keep()),
                     }
                 }
                 Err(source) => At::Damaged(source),

@@ -125,7 +125,7 @@ impl Inner {
             }
         };
         // Slabs are files, whose disk may make a writer wait.
-        if bytes.len() < INLINE_BYTES && B::KEPT != Kept::InSlabs {
+        if bytes.len() < INLINE_BYTES && B::KEPT != Kept::Slabs {
             return Ok(self.unpack_run(range, &items, &bytes));
         }
         // A worker that dies leaves the blobs to the slow way.
@@ -142,7 +142,7 @@ impl Inner {
             let start = usize::try_from(at.offset - range.start).ok()?;
             let stored = bytes.get(start..)?.get(..at.len as usize)?;
             // Without a copy where nothing here keeps the blob, and with it all of the run, alive.
-            let goes_on = B::KEPT == Kept::Nowhere && self.cache.get().is_some();
+            let goes_on = B::KEPT == Kept::Files && self.cache.get().is_some();
             let (blob, raw) = decode_stored::<B>(*id, stored, |stored, longest| match goes_on {
                 true => StoredBlob::unpack_shared(&bytes.slice_ref(stored), longest),
                 false => StoredBlob::unpack(stored, longest),

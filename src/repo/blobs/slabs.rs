@@ -18,7 +18,7 @@ use super::{Arrived, Blob, Blobs, Hash, Inner, Kept, SmallContent, Wanted};
 const ANY_REPOSITORY: RepoUuid = RepoUuid::NIL;
 
 impl Blobs {
-    /// From now on small contents are kept in the slabs of `cache`. The first call counts.
+    /// From now on small contents are kept in the slabs of `cache`, and chunks of long ones looked for in its files. The first call counts.
     pub(in crate::repo) fn keep_small_in(&self, cache: Arc<Cache>) {
         let _ = self.inner.cache.set(cache);
     }
@@ -29,7 +29,7 @@ impl Blobs {
         if B::shelf(&self.inner).memory.get(&hash).is_some() {
             return true;
         }
-        let Some(cache) = self.inner.cache.get().filter(|_| B::KEPT == Kept::InSlabs) else { return false };
+        let Some(cache) = self.inner.cache.get().filter(|_| B::KEPT == Kept::Slabs) else { return false };
         self.inner.slab_places(wanted).any(|at| cache.holds_small(&at))
     }
 

@@ -4,9 +4,10 @@
 //!   packs to the store. - `manifest`: the list of a long file's chunks, as it is written.
 //! - `writer`: files in, on all cores, in order; entries out.
 //! - `read`: bytes of a file, every chunk verified. - `small`: files of one chunk, and what lies beside them.
-//! - `same`: whether two long files have the same bytes.
+//! - `held`: which chunks the cache has in its files. - `same`: whether two long files have the same bytes.
 
 mod chunker;
+mod held;
 mod known;
 mod manifest;
 mod packer;
@@ -16,6 +17,8 @@ mod sink;
 mod small;
 mod writer;
 
+pub use held::content_name;
+pub(super) use held::note_kept;
 pub(super) use known::Known;
 pub(super) use packer::PackWriter;
 pub(super) use read::{pieces, read, read_chunks, read_short};
