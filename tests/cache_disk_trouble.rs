@@ -7,7 +7,7 @@ mod cache_support;
 use std::fs;
 use std::sync::Arc;
 
-use atfs::cache::{Cache, CacheError, CachedFile};
+use atfs::cache::{Cache, CacheError, CacheHealth, CachedFile};
 use cache_support::{SmallDisk, Source, content, files, key, open, options};
 use nix::mount::MsFlags;
 
@@ -76,6 +76,10 @@ async fn a_disk_that_turns_read_only_serves_what_it_has() {
     }
     assert_eq!(sources[0].fetches(), before, "served from the disk");
     assert!(cache.stats().disk_errors > 0);
+    match cache.health() {
+        CacheHealth::Failing { reason, .. } => assert!(reason.contains("Read-only"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
     // Writable again, it keeps again.
     disk.set_read_only(MsFlags::empty());
     for (i, source) in sources.iter().enumerate().skip(1) {
@@ -83,6 +87,7 @@ async fn a_disk_that_turns_read_only_serves_what_it_has() {
         read_all(&file, source).await;
         assert!(file.is_complete() && file.complete_file().is_some(), "file {i}");
     }
+    assert_eq!(cache.health(), CacheHealth::Ok);
     disk.set_read_only(MsFlags::MS_RDONLY);
     drop(cache);
     // Opening it is refused, with the reason.

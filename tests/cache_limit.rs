@@ -6,7 +6,7 @@ mod cache_support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use atfs::cache::{CachedFile, Filled};
+use atfs::cache::{CacheHealth, CachedFile, Filled};
 use cache_support::{RUN, SmallDisk, Source, content, files, key, open};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -176,12 +176,14 @@ async fn what_is_open_is_not_evicted_and_then_nothing_else_is_kept() {
     assert_eq!(open_file.fill(0..u64::MAX, RUN, 2).await.unwrap(), Filled::Whole);
     fetch_all(&cache, 2, &b).await;
     assert!(!cache.contains(key(2), b.size()));
+    assert!(matches!(cache.health(), CacheHealth::Full { .. }), "{:?}", cache.health());
     assert!(open_file.is_complete() && cache.stats().evictions == 0);
     assert_eq!(cache.stats().bytes_open, 900_000u64.div_ceil(4096) * 4096 + SUMS);
     drop(open_file);
     assert_eq!(cache.stats().bytes_open, 0);
     fetch_all(&cache, 2, &b).await;
     assert!(cache.contains(key(2), b.size()));
+    assert_eq!(cache.health(), CacheHealth::Ok);
     assert_eq!(cache.stats().evictions, 1);
 }
 

@@ -39,6 +39,7 @@ mod error;
 mod fetch;
 mod file;
 mod floor;
+mod health;
 mod hold;
 mod idle;
 mod keeper;
@@ -73,6 +74,7 @@ use bytes::Bytes;
 
 pub use error::CacheError;
 pub use file::{CachedFile, Filled};
+pub use health::CacheHealth;
 pub use hold::Hold;
 pub use key::ContentKey;
 pub use machine::{Machine, ThisMachine};
@@ -181,6 +183,11 @@ impl Cache {
     /// The counters, now.
     pub fn stats(&self) -> CacheStats {
         self.room.stats()
+    }
+
+    /// Whether it keeps what it is given.
+    pub fn health(&self) -> CacheHealth {
+        self.room.health.look()
     }
 
     /// What it holds and what its disk has. Looks at every entry.

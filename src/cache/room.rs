@@ -23,6 +23,7 @@ use super::blocks::BLOCK_BYTES;
 use super::durable::Fresh;
 use super::entry::Entry;
 use super::floor::Floor;
+use super::health::Watch;
 use super::key::{EntryKey, Item, SlabKey};
 use super::layout::Layout;
 use super::order::{Extent, Idle, Order};
@@ -60,6 +61,8 @@ pub(super) struct Room {
     pub(super) layout: Layout,
     pub(super) counters: Counters,
     pub(super) trouble: Trouble,
+    /// What became of the last write.
+    pub(super) health: Watch,
     /// What is to be marked as durable.
     pub(super) fresh: Fresh,
     pub(super) floor: Floor,
@@ -115,6 +118,7 @@ impl Room {
             layout,
             counters: Counters::default(),
             trouble: Trouble::default(),
+            health: Watch::default(),
             fresh: Fresh::default(),
             floor,
             limit_bytes,
@@ -267,6 +271,15 @@ impl Room {
     /// Reserves `blocks` more for an open entry, evicting what must go for it. `false`: there is no room,
     /// keep nothing. Deletes files, so it may take its time.
     pub(super) fn reserve(&self, item: Item, blocks: u64) -> bool {
+        let reserved = self.try_reserve(item, blocks);
+        // While the directory is read nothing is kept, and that is no trouble.
+        if !reserved && matches!(self.lock().scan, Scan::Done) {
+            self.health.no_room();
+        }
+        reserved
+    }
+
+    fn try_reserve(&self, item: Item, blocks: u64) -> bool {
         if !self.leaves_floor(blocks) {
             return false;
         }
@@ -365,7 +378,7 @@ impl Room {
 
     /// Runs `write`, and once more when the disk is full and something could be evicted for its `blocks`.
     pub(super) fn with_room_made<T>(&self, blocks: u64, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
-        match write() {
+        let done = match write() {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
@@ -373,7 +386,12 @@ impl Room {
                 write()
             }
             done => done,
+        };
+        match &done {
+            Ok(_) => self.health.kept(),
+            Err(error) => self.health.failed(error),
         }
+        done
     }
 
     /// Counts `blocks` that an open entry was found to have.

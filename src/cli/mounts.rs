@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::daemon::MountStatus;
+use crate::cache::CacheHealth;
 use crate::daemon::client;
 use crate::daemon::mount::{FS_TYPE, MountEntry, MountTable, is_dead};
+use crate::daemon::{MountStatus, StoreCondition, StoreTrouble};
 use crate::fs::Profile;
 use crate::types::{CommitId, RepoUrl, Timestamp};
 
@@ -15,9 +16,9 @@ use super::error::CliError;
 use super::hint::{Explain, quoted};
 use super::names::escape;
 use super::output::Paint;
-use super::text::{minute, pad};
+use super::text::{minute, pad, subject, time};
 
-/// List what is mounted
+/// List what is mounted, and how it is doing
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -57,6 +58,12 @@ struct JsonMount {
     since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     daemon: Option<u32>,
+    /// What is wrong; nothing: all is well, as far as it is known.
+    trouble: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<CacheHealth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<StoreCondition>,
     counters: BTreeMap<String, u64>,
 }
 
@@ -93,8 +100,29 @@ fn ours(status: &MountStatus, mount_point: &Path, daemon: Option<u32>) -> JsonMo
         profile: Some(status.profile),
         since: Some(status.since),
         daemon,
+        trouble: troubles(status),
+        cache: status.cache.clone(),
+        store: Some(status.store.clone()),
         counters: status.counters.clone(),
     }
+}
+
+/// What is wrong with a mount that is served: sentences that fit into a line.
+pub(super) fn troubles(status: &MountStatus) -> Vec<String> {
+    let of_store = status.store.trouble.as_ref().map(|trouble| {
+        let StoreTrouble { what, when, last_success, error } = trouble;
+        let before = last_success.map_or_else(String::new, |at| format!(", which went well at {}", time(at)));
+        format!("{what} (asked at {}{before}): {}", time(*when), subject(error))
+    });
+    let of_cache = match &status.cache {
+        Some(CacheHealth::Ok) => None,
+        Some(CacheHealth::Full { since }) => Some(format!("the cache has no room since {}", time(*since))),
+        Some(CacheHealth::Failing { since, reason }) => {
+            Some(format!("the cache keeps nothing since {}: {}", time(*since), subject(reason)))
+        }
+        None => Some("the daemon runs without a cache; its log says why".to_owned()),
+    };
+    of_store.into_iter().chain(of_cache).collect()
 }
 
 fn foreign(entry: &MountEntry) -> JsonMount {
@@ -113,6 +141,9 @@ fn foreign(entry: &MountEntry) -> JsonMount {
         profile: None,
         since: None,
         daemon: None,
+        trouble: Vec::new(),
+        cache: None,
+        store: None,
         counters: BTreeMap::new(),
     }
 }
@@ -137,7 +168,11 @@ fn print(app: &App, mounts: &[JsonMount]) -> Result<(), CliError> {
         let commit = mount.commit.map_or_else(|| "all versions".to_owned(), |id| id.short());
         let state = match (mount.health, mount.profile, mount.since) {
             (Health::Served, Some(profile), Some(since)) => {
-                format!("{}, {profile}, since {}", mount.mode, minute(since))
+                let well = match mount.trouble.is_empty() {
+                    true => out.paint(Paint::Good, "ok"),
+                    false => out.paint(Paint::Bad, "in trouble"),
+                };
+                format!("{}, {profile}, since {}, {well}", mount.mode, minute(since))
             }
             (Health::Served, ..) => mount.mode.to_owned(),
             (Health::Elsewhere, ..) => "served by the daemon of another cache folder or user".to_owned(),
@@ -150,8 +185,12 @@ fn print(app: &App, mounts: &[JsonMount]) -> Result<(), CliError> {
             out.paint(Paint::Ref, pad(&address(mount), address_width)),
             out.paint(Paint::Id, pad(&shown, 12)),
         ))?;
+        for trouble in &mount.trouble {
+            out.line(format!("    {}", out.paint(Paint::Bad, trouble)))?;
+        }
         if out.is_verbose() {
-            for (name, value) in &mount.counters {
+            let of_store = mount.store.iter().flat_map(|store| &store.counters);
+            for (name, value) in mount.counters.iter().chain(of_store) {
                 out.line(format!("    {name:<24}{value:>16}"))?;
             }
         }

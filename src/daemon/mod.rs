@@ -5,8 +5,8 @@
 //! - `protocol`, `wire`, `descriptor`: what client and daemon say, as lines of JSON with a descriptor attached.
 //! - `notify`: what a service manager is told. `server`: the daemon's life. `service`: one client's connection. `prefetch`: files into the cache, for a client. `registry`: what is served. `repositories`: opened
 //!   once, shared by mounts.
-//! - `record`: what a killed daemon has left. `space`: how much of the disk the cache may take; `caching`: what
-//!   clients ask about it. `memory`: how little of it is kept.
+//! - `condition`: how stores are doing. `record`: what a killed daemon has left. `space`: how much of the disk the cache may
+//!   take; `caching`: what clients ask about it. `memory`: how little of it is kept.
 //!
 //! The life of a mount: the client asks the daemon to *prepare* (open the repository, pin the commit), mounts, hands the
 //! FUSE descriptor over with *attach*, and asks the mount itself before it reports success. Whoever fails after the
@@ -15,6 +15,7 @@
 mod activity;
 mod caching;
 pub mod client;
+mod condition;
 mod descriptor;
 mod error;
 mod folder;
@@ -35,6 +36,7 @@ mod space;
 mod wire;
 
 pub use client::Attended;
+pub use condition::{StoreCondition, StoreTrouble};
 pub use error::DaemonError;
 pub use folder::Folder;
 pub use launch::{Launch, serve_detached, serve_managed};

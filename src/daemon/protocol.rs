@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{CacheInfo, Pruned, Verified};
+use crate::cache::{CacheHealth, CacheInfo, Pruned, Verified};
 use crate::fs::{Owner, Prefetched, Profile, ProfileChoice};
 use crate::store::{AccessKeys, S3Options};
 use crate::types::{CommitId, Timestamp};
 
+use super::condition::StoreCondition;
 use super::mount::Device;
 
 /// Version of the protocol: raised by every change that the other side would misunderstand.
@@ -251,6 +252,10 @@ pub struct MountStatus {
     pub since: Timestamp,
     /// What it has done so far.
     pub counters: BTreeMap<String, u64>,
+    /// How its store is doing.
+    pub store: StoreCondition,
+    /// How the cache is doing; `None`: the daemon runs without one.
+    pub cache: Option<CacheHealth>,
 }
 
 /// Why a request failed.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::fs::View;
 
 use super::activity::Busy;
+use super::condition::StoreCondition;
 use super::mount::Device;
 use super::protocol::MountStatus;
 use super::record::{self, Recorded};
@@ -22,8 +23,8 @@ pub(super) struct Served {
     pub(super) status: MountStatus,
     /// What it shows.
     pub(super) view: Arc<View>,
-    /// Keeps the repository among the shared ones.
-    pub(super) _opened: Arc<Opened>,
+    /// Keeps the repository among the shared ones, and tells how its store is doing.
+    pub(super) opened: Arc<Opened>,
     /// Keeps the daemon from exiting for want of work.
     pub(super) _busy: Busy,
 }
@@ -66,11 +67,12 @@ impl Registry {
         served.iter().find(|mount| mount.status.device == device).map(|mount| mount.view.clone())
     }
 
-    /// Every mount with its counters.
+    /// Every mount with its counters and its store's.
     pub(super) fn list(&self) -> Vec<MountStatus> {
         let with_counters = |mount: &Served| MountStatus {
             commit: mount.view.commit(),
             counters: mount.view.counters(),
+            store: StoreCondition::of(&mount.opened.monitor),
             ..mount.status.clone()
         };
         self.lock().iter().map(with_counters).collect()

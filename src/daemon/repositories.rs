@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use crate::cache::Cache;
 use crate::meta::Index;
 use crate::repo::{RepoError, Repository, Services};
-use crate::store::{self, StoreErrorKind, StoreOptions};
+use crate::store::{self, OpenStore, StoreErrorKind, StoreMonitor, StoreOptions};
 use crate::types::{OsRandom, RepoUrl, SystemClock};
 
 use super::protocol::{Failure, FailureKind, StoreAccess};
@@ -24,6 +24,8 @@ pub(super) struct Opened {
     pub(super) repository: Repository,
     /// Its URL.
     pub(super) url: RepoUrl,
+    /// How its store is doing.
+    pub(super) monitor: StoreMonitor,
 }
 
 /// Every opened repository that a mount uses.
@@ -58,12 +60,13 @@ impl Repositories {
             who: "atfs daemon <>".into(),
         };
         let options = StoreOptions { s3: access.s3_options(), ..StoreOptions::default() };
-        let store = store::open(&url, &options).await.map_err(|e| failure(&e.into()))?.store;
+        let OpenStore { store, monitor } =
+            store::open(&url, &options).await.map_err(|e| failure(&e.into()))?;
         let repository = Repository::open(store, services).await.map_err(|e| failure(&e))?;
         if let Some(cache) = &self.cache {
             repository.keep_small_in(cache.clone());
         }
-        let opened = Arc::new(Opened { repository, url });
+        let opened = Arc::new(Opened { repository, url, monitor });
         let mut open = self.lock();
         open.retain(|_, weak| weak.strong_count() > 0);
         // Of two who opened at once the first stays.

@@ -20,6 +20,7 @@ use crate::types::{Clock, RefKind, Revision, SystemClock};
 
 use super::activity::Busy;
 use super::caching::{cache, verify};
+use super::condition::StoreCondition;
 use super::mount::Device;
 use super::prefetch::prefetch;
 use super::protocol::{Failure, FailureKind, MountRequest, MountStatus, Reply, Request, VERSION, Versioned};
@@ -139,7 +140,7 @@ fn answer(
         Request::Unpin { device } => {
             Ok(Reply::Unpinned { entries: view_of(shared, Some(device), None)?.unpin() })
         }
-        Request::List => Ok(Reply::Mounts { pid: std::process::id(), mounts: shared.registry.list() }),
+        Request::List => Ok(Reply::Mounts { pid: std::process::id(), mounts: mounts(shared) }),
         Request::CacheInfo => Ok(Reply::CacheInfo(Box::new(cache(shared)?.info()))),
         Request::CachePrune { bytes } => Ok(Reply::CachePruned(cache(shared)?.prune(bytes))),
         // They have several replies, and are answered above.
@@ -151,6 +152,13 @@ fn answer(
             Ok(Reply::Stopping)
         }
     }
+}
+
+/// Every mount, and how it is doing.
+fn mounts(shared: &Shared) -> Vec<MountStatus> {
+    let cache = shared.cache.as_ref().map(|cache| cache.health());
+    let mounts = shared.registry.list().into_iter();
+    mounts.map(|mount| MountStatus { cache: cache.clone(), ..mount }).collect()
 }
 
 async fn prepare(shared: &Shared, request: MountRequest) -> Result<Prepared, Failure> {
@@ -254,13 +262,15 @@ fn attach(shared: &Arc<Shared>, ready: Prepared, device: Device, descriptor: Own
         follow: request.follow,
         since: SystemClock.now(),
         counters: Default::default(),
+        store: StoreCondition::default(),
+        cache: None,
     };
     let place = status.mount_point.clone();
     tracing::info!(mount_point = %place.display(), url = status.url, revision = status.revision, %profile, "mounted");
     if let Some(period) = view.follow_period() {
         shared.runtime.spawn(follow(Arc::downgrade(&view), period, place.clone()));
     }
-    shared.registry.add(Served { status, view, _opened: opened, _busy: shared.activity.begin() });
+    shared.registry.add(Served { status, view, opened, _busy: shared.activity.begin() });
     let of_thread = shared.clone();
     let run = move || {
         let ended = session.run();

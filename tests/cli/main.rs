@@ -8,6 +8,7 @@ mod bucket;
 mod cache;
 mod commands;
 mod damage;
+mod health;
 mod hostile;
 mod limits;
 mod machine;
