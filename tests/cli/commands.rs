@@ -104,6 +104,26 @@ fn doctor_says_what_this_machine_can_do() {
     assert_eq!(origin("cache_size"), "default");
     let checks = report["checks"].as_array().unwrap();
     let state = |name: &str| checks.iter().find(|c| c["name"] == name).map(|c| c["state"].clone());
+    for name in [
+        "kernel",
+        "fuse",
+        "mounting",
+        "other users",
+        "passthrough",
+        "open files",
+        "memory",
+        "cache",
+        "state",
+        "clock",
+    ] {
+        assert!(state(name).is_some(), "{name}: {ran:?}");
+    }
+    for check in checks.iter().filter(|check| check["state"] != "ok") {
+        assert!(
+            check["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()),
+            "without a remedy: {check}"
+        );
+    }
     for name in ["reading", "writing", "repository"] {
         assert_eq!(state(name), Some("ok".into()), "{ran:?}");
     }

@@ -1,12 +1,12 @@
 //! Kernel, FUSE, rights, limits.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::super::app::App;
-use super::Check;
+use super::{Check, memory};
 
 const TOPIC: &str = "machine";
 
@@ -26,13 +26,37 @@ const DESCRIPTORS: u64 = 65_536;
 pub(super) fn check(app: &App, checks: &mut Vec<Check>) {
     let kernel = read("/proc/sys/kernel/osrelease");
     let version = kernel_version(&kernel);
-    let admin = effective_capabilities(&read("/proc/self/status")).is_some_and(|set| set & SYS_ADMIN != 0);
+    let rights = Rights::of(&read("/proc/self/status"));
     checks.push(kernel_check(&kernel, version));
-    checks.push(fuse_device(Path::new("/dev/fuse")));
     let helper = find("fusermount3", app.around.variable("PATH").map(AsRef::as_ref));
-    checks.push(mounting(admin, helper.as_deref()));
-    checks.push(passthrough(version, admin));
+    checks.push(fuse_device(Path::new("/dev/fuse")));
+    checks.push(mounting(&rights, helper.as_deref()));
+    checks.push(letting_in(rights.admin, &read("/etc/fuse.conf")));
+    checks.push(passthrough(version, rights.admin));
     checks.push(descriptors(getrlimit(Resource::RLIMIT_NOFILE).ok()));
+    checks.push(memory::check());
+}
+
+/// What this process, and a helper that is set to run as root, may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rights {
+    /// It has `CAP_SYS_ADMIN`.
+    admin: bool,
+    /// A program that is set to run as root would get it.
+    by_helper: bool,
+}
+
+impl Rights {
+    /// From `/proc/self/status`.
+    fn of(status: &str) -> Self {
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let has = |name: &str| {
+            let set = field(name).and_then(|text| u64::from_str_radix(text, 16).ok());
+            set.is_some_and(|set| set & SYS_ADMIN != 0)
+        };
+        let gains = field("NoNewPrivs:") != Some("1");
+        Self { admin: has("CapEff:"), by_helper: has("CapBnd:") && gains }
+    }
 }
 
 fn read(path: &str) -> String {
@@ -77,18 +101,48 @@ fn fuse_device(device: &Path) -> Check {
     }
 }
 
-fn mounting(admin: bool, helper: Option<&Path>) -> Check {
-    match (admin, helper) {
-        (true, _) => Check::ok(TOPIC, "mounting", "this process may mount by itself (CAP_SYS_ADMIN)"),
-        (false, Some(path)) => {
+fn mounting(rights: &Rights, helper: Option<&Path>) -> Check {
+    match (rights, helper) {
+        (Rights { admin: true, .. }, _) => {
+            Check::ok(TOPIC, "mounting", "this process may mount by itself (CAP_SYS_ADMIN)")
+        }
+        (Rights { by_helper: false, .. }, _) => Check::fail(
+            TOPIC,
+            "mounting",
+            "no right to mount (CAP_SYS_ADMIN), and no program that could be given it: a container",
+            "start the container with `--cap-add SYS_ADMIN --device /dev/fuse`, or mount outside of it",
+        ),
+        (_, Some(path)) if !runs_as_root(path) => Check::fail(
+            TOPIC,
+            "mounting",
+            format!("no right to mount (CAP_SYS_ADMIN), and {} is not set to run as root", path.display()),
+            format!("`chown root {0} && chmod 4755 {0}` as root, or install fuse3 anew", path.display()),
+        ),
+        (_, Some(path)) => {
             Check::ok(TOPIC, "mounting", format!("through {} (no CAP_SYS_ADMIN)", path.display()))
         }
-        (false, None) => Check::fail(
+        (_, None) => Check::fail(
             TOPIC,
             "mounting",
             "no right to mount (CAP_SYS_ADMIN) and no fusermount3 that would do it",
             "`apt install fuse3` (or `dnf install fuse3`), or run as root",
         ),
+    }
+}
+
+fn runs_as_root(program: &Path) -> bool {
+    program.metadata().is_ok_and(|meta| meta.uid() == 0 && meta.permissions().mode() & 0o4000 != 0)
+}
+
+/// Whether `--allow-other` is for this user.
+fn letting_in(admin: bool, conf: &str) -> Check {
+    let allowed = conf.lines().any(|line| line.trim() == "user_allow_other");
+    match admin || allowed {
+        true => Check::ok(TOPIC, "other users", "can be let in with --allow-other"),
+        false => Check {
+            remedy: Some("should they be: add the line `user_allow_other` to /etc/fuse.conf".into()),
+            ..Check::ok(TOPIC, "other users", "cannot be let into mounts of this user")
+        },
     }
 }
 
@@ -128,12 +182,6 @@ fn descriptors(limits: Option<(u64, u64)>) -> Check {
     }
 }
 
-/// The effective set from `/proc/self/status`.
-fn effective_capabilities(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
-}
-
 /// A program on the `PATH`.
 fn find(program: &str, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
     let candidates = std::env::split_paths(path?).map(|dir| dir.join(program));
@@ -156,11 +204,38 @@ mod tests {
         assert_eq!(passthrough(Some((6, 9)), true).state, State::Ok);
         assert!(passthrough(Some((6, 8)), true).finding.contains("older than 6.9"));
         assert!(passthrough(Some((6, 9)), false).finding.contains("needs root"));
-        assert_eq!(mounting(false, None).state, State::Fail);
-        assert_eq!(mounting(false, Some(Path::new("/usr/bin/fusermount3"))).state, State::Ok);
-        let status = "Name:\tatfs\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n";
-        assert_eq!(effective_capabilities(status).map(|set| set & SYS_ADMIN), Some(SYS_ADMIN));
-        assert_eq!(effective_capabilities("CapEff:\t0000000000000000\n"), Some(0));
+        let status = "Name:\tatfs\nNoNewPrivs:\t0\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n";
+        assert_eq!(Rights::of(status), Rights { admin: true, by_helper: false });
+        let user = "CapEff:\t0\nCapBnd:\t000001ffffffffff\nNoNewPrivs:\t0\n";
+        assert_eq!(Rights::of(user), Rights { admin: false, by_helper: true });
+        assert_eq!(
+            Rights::of(&user.replace("Privs:\t0", "Privs:\t1")),
+            Rights { admin: false, by_helper: false }
+        );
+        assert_eq!(Rights::of(""), Rights { admin: false, by_helper: false });
+    }
+
+    #[test]
+    fn who_may_mount_and_let_others_in() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let helper = dir.path().join("fusermount3");
+        std::fs::write(&helper, "").expect("written");
+        let user = Rights { admin: false, by_helper: true };
+        let said = |rights: &Rights, helper: Option<&Path>| {
+            let check = mounting(rights, helper);
+            (check.state, check.remedy.unwrap_or_default())
+        };
+        assert!(said(&user, None).1.contains("apt install fuse3"));
+        // Not set to run as root, whoever owns it.
+        let (state, remedy) = said(&user, Some(&helper));
+        assert!(state == State::Fail && remedy.contains("chmod 4755"), "{remedy}");
+        let (state, remedy) = said(&Rights { by_helper: false, ..user }, Some(&helper));
+        assert!(state == State::Fail && remedy.contains("--cap-add SYS_ADMIN"), "{remedy}");
+        assert_eq!(said(&Rights { admin: true, by_helper: false }, None), (State::Ok, String::new()));
+
+        assert!(letting_in(false, "# comment\n#user_allow_other\n").remedy.is_some());
+        assert!(letting_in(false, "mount_max = 9\n user_allow_other \n").remedy.is_none());
+        assert!(letting_in(true, "").remedy.is_none());
     }
 
     #[test]

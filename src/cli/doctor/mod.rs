@@ -6,6 +6,7 @@
 mod clock;
 mod disk;
 mod machine;
+mod memory;
 mod store;
 
 use std::path::PathBuf;
