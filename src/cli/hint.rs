@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::daemon::mount::{FS_TYPE, MountError};
+use crate::daemon::mount::{FS_TYPE, MountError, MountFlags};
 use crate::daemon::{DaemonError, Failure, FailureKind};
 use crate::repo::RepoError;
 use crate::store::{StoreError, StoreErrorKind};
@@ -221,6 +221,16 @@ fn mount_hints(error: &MountError) -> Option<String> {
         }
         MountError::Fusermount { message, .. } if message.contains("allow_other") => {
             "add the line `user_allow_other` to /etc/fuse.conf, or mount as root".into()
+        }
+        MountError::Confined { .. } => {
+            "start the container with `--cap-add SYS_ADMIN --device /dev/fuse`; `atfs doctor` tests both".into()
+        }
+        // The helper opens it with the rights of its caller.
+        MountError::Fusermount { message, .. } if message.contains(MountFlags::DEVICE) => {
+            format!("`chmod 666 {}` as root, or join its group; `atfs doctor` tests it", MountFlags::DEVICE)
+        }
+        MountError::Fusermount { message, .. } if message.contains("username") => {
+            "fusermount3 serves users that have a name: add this uid to /etc/passwd, or mount as root".into()
         }
         MountError::NotPermitted { .. } | MountError::DeviceDenied { .. } | MountError::Fusermount { .. } => {
             "`apt install fuse3`, or mount as root; `atfs doctor` tests both".into()

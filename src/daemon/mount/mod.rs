@@ -88,6 +88,12 @@ pub enum MountError {
         /// The mount point.
         path: PathBuf,
     },
+    /// Root may not mount here.
+    #[error("mounting on {} is not permitted: root has no CAP_SYS_ADMIN here, as in most containers", path.display())]
+    Confined {
+        /// The mount point.
+        path: PathBuf,
+    },
     /// fusermount3 refused.
     #[error("fusermount3 could not handle {}: {message}", path.display())]
     Fusermount {

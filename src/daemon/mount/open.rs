@@ -48,13 +48,17 @@ pub struct FuseMount {
     keep: bool,
 }
 
-/// Mounts a new FUSE connection on `point`, read-only: as root with mount(2), else with fusermount3. Until somebody
+/// Mounts a new FUSE connection on `point`, read-only: with mount(2) where that is permitted, else with fusermount3, which is
+/// set to run as root: where root itself may not mount, it may not either. Until somebody
 /// serves the descriptor, whoever looks at the mount point waits.
 ///
 /// # Errors
 /// [`MountError`].
 pub fn open_fuse(point: MountPoint, flags: &MountFlags) -> Result<FuseMount, MountError> {
     let device = match mount_directly(point.path(), flags) {
+        Err(MountError::NotPermitted { path }) if getuid().is_root() => {
+            return Err(MountError::Confined { path });
+        }
         Err(MountError::NotPermitted { .. }) => fusermount::mount(point.path(), &helper_options(flags))?,
         other => other?,
     };
