@@ -30,6 +30,22 @@ const DOORS: &[(&str, &str)] = &[
     ("indicatif", "cli/"),
 ];
 
+/// Files that are imported by what is done with them, and never import it: below `src/`, and the modules beside them.
+const BELOW: &[(&[&str], &[&str])] = &[(
+    &[
+        "cache/room.rs",
+        "cache/accounts.rs",
+        "cache/entry.rs",
+        "cache/slab.rs",
+        "cache/floor.rs",
+        "cache/layout.rs",
+    ],
+    &[
+        "check", "distrust", "durable", "evict", "file", "holdings", "hold", "keeper", "lend", "listing",
+        "prune", "scan", "scrub", "small",
+    ],
+)];
+
 /// Layers that compute and do no I/O, and what they therefore never name.
 const PURE: &[&str] = &["types", "format"];
 const IO: &[&str] = &["std::fs::", "std::net::", "std::process::", "tokio", "libc", "nix"];
@@ -74,6 +90,25 @@ fn foreign_systems_have_one_door() {
         }
     }
     assert!(wrong.is_empty(), "doors bypassed:\n  {}", wrong.join("\n  "));
+}
+
+#[test]
+fn what_is_shared_does_not_import_what_is_done_with_it() {
+    let sources = sources();
+    let mut wrong = Vec::new();
+    for (below, above) in BELOW {
+        for name in *below {
+            let (_, text) =
+                sources.iter().find(|(file, _)| file == Path::new(name)).expect("the file is there");
+            let mut found = BTreeSet::new();
+            for (at, _) in text.match_indices("super::") {
+                heads(&text[at + "super::".len()..], &mut found);
+            }
+            let found = above.iter().filter(|module| found.contains(**module));
+            wrong.extend(found.map(|module| format!("src/{name} must not import {module}")));
+        }
+    }
+    assert!(wrong.is_empty(), "imports against the direction:\n  {}", wrong.join("\n  "));
 }
 
 #[test]

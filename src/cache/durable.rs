@@ -18,37 +18,14 @@
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Mutex, PoisonError};
 
 use super::key::{EntryKey, Item};
+use super::mark::MARKED;
 use super::order::Extent;
 use super::room::Room;
 
-/// The permissions of a complete content, and of one that is marked.
-pub(super) const COMPLETE: u32 = 0o400;
-const MARKED: u32 = 0o1400;
-
 /// How many files are kept open over a sync: few beside the descriptors that a process may have.
 const AT_ONCE: usize = 256;
-
-/// Complete contents that have no mark yet.
-#[derive(Debug, Default)]
-pub(super) struct Fresh(Mutex<Vec<EntryKey>>);
-
-impl Fresh {
-    pub(super) fn add(&self, key: EntryKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(key);
-    }
-
-    fn take(&self) -> Vec<EntryKey> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Whether a file with this mode is marked.
-pub(super) fn is_marked(mode: u32) -> bool {
-    mode & 0o7777 == MARKED
-}
 
 impl Room {
     /// Marks every content that became complete before this was called; does nothing when there is none.

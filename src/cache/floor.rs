@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use nix::sys::statvfs::statvfs;
 
 use super::blocks::BLOCK_BYTES;
-use super::room::Room;
 
 /// The default: this part of the disk, but not more than [`DEFAULT_MOST`].
 const DEFAULT_PART: u64 = 20;
@@ -61,7 +60,7 @@ impl Floor {
     }
 
     /// How many blocks are missing to grant `blocks` and leave the floor free. 0: they are granted.
-    fn ask(&self, blocks: u64) -> u64 {
+    pub(super) fn ask(&self, blocks: u64) -> u64 {
         if self.bytes == 0 {
             return 0;
         }
@@ -80,33 +79,14 @@ impl Floor {
         (needed - seen.free).div_ceil(BLOCK_BYTES)
     }
 
-    fn freed(&self, blocks: u64) {
+    pub(super) fn freed(&self, blocks: u64) {
         if let Some(seen) = &mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner) {
             seen.free += blocks * BLOCK_BYTES;
         }
     }
 
-    fn forget(&self) {
+    pub(super) fn forget(&self) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-impl Room {
-    /// Whether `blocks` may be written: makes entries go for them if need be. Deletes files, so it may take its time.
-    pub(super) fn leaves_floor(&self, blocks: u64) -> bool {
-        match self.floor.ask(blocks) {
-            0 => true,
-            missing => {
-                self.floor.freed(self.shed(missing));
-                self.floor.ask(blocks) == 0
-            }
-        }
-    }
-
-    /// Looks at the disk, and gives back what others lack.
-    pub(super) fn tend_floor(&self) {
-        self.floor.forget();
-        self.leaves_floor(0);
     }
 }
 

@@ -20,21 +20,20 @@
 //! the way. A content without sums can be checked by nobody, and is deleted. Slabs need none of this: what is read from them
 //! is checked every time (see `slab`).
 
-use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File, FileTimes, Metadata, OpenOptions, TryLockError};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File, FileTimes, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::CacheError;
-use super::blocks::{BLOCK_BYTES, blocks_of};
-use super::durable::is_marked;
-use super::key::{EntryKey, Item, SlabKey};
+use super::key::SlabKey;
+use super::lock::take_lock;
 use super::machine::Machine;
-use super::sums::{self, Boot};
+use super::past_cache::{PastCache, open_past_cache};
+use super::sums::Boot;
 
 /// A last use older than that is written down when an entry is opened. The order of eviction after a
 /// restart is that exact; more often would be a write per open.
@@ -47,7 +46,7 @@ pub(super) struct Layout {
     pub(super) files: PathBuf,
     pub(super) sums: PathBuf,
     partial: PathBuf,
-    slabs: PathBuf,
+    pub(super) slabs: PathBuf,
     discarded: PathBuf,
     scrub: PathBuf,
     next_number: AtomicU64,
@@ -56,23 +55,6 @@ pub(super) struct Layout {
     pub(super) boot: Option<Boot>,
     /// Held, and what syncs ask for: opened before anything was written, so that no error is missed.
     lock: File,
-}
-
-/// A file that is open to be read past the page cache.
-#[derive(Debug)]
-pub(super) struct PastCache {
-    pub(super) file: File,
-    /// Whether that is so, and reads must be aligned: not every file system can.
-    pub(super) direct: bool,
-}
-
-/// A file that the scan found.
-pub(super) struct Scanned {
-    pub(super) item: Item,
-    pub(super) blocks: u64,
-    pub(super) used: SystemTime,
-    /// Nothing is to be done for it to outlive a power cut.
-    pub(super) is_durable: bool,
 }
 
 /// Directories of contents: two hexadecimal digits.
@@ -246,96 +228,6 @@ impl Layout {
             done => done,
         }
     }
-
-    /// Everything that is kept, shard by shard, until `stop` says so. A file that is not what its name says is deleted; one
-    /// whose name says nothing is left alone.
-    pub(super) fn scan(&self, stop: impl Fn() -> bool, mut found: impl FnMut(Scanned)) -> io::Result<()> {
-        for shard in fs::read_dir(&self.files)? {
-            let shard = shard?.path();
-            let mut sums = self.sums_of(&shard);
-            each(&shard, &stop, EntryKey::parse, |path, key, metadata| {
-                match sums.remove(&key).zip(content_blocks(&key, metadata)) {
-                    Some((sums, content)) => {
-                        found(Scanned {
-                            item: Item::Content(key),
-                            blocks: content + sums,
-                            used: last_use(metadata),
-                            is_durable: is_marked(metadata.mode()),
-                        });
-                        Ok(())
-                    }
-                    None => self.delete(path).and_then(|()| self.delete(&self.sums_path(&key))),
-                }
-            })?;
-            // Left by a process that ended between the two.
-            for key in sums.into_keys().filter(|_| !stop()) {
-                if !self.complete_path(&key).exists() {
-                    self.delete(&self.sums_path(&key))?;
-                }
-            }
-        }
-        for shard in fs::read_dir(&self.slabs)? {
-            each(&shard?.path(), &stop, SlabKey::parse, |path, key, metadata| {
-                if !metadata.is_file() {
-                    return self.delete(path);
-                }
-                let blocks = (metadata.blocks() * 512).div_ceil(BLOCK_BYTES);
-                found(Scanned { item: Item::Slab(key), blocks, used: last_use(metadata), is_durable: true });
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The blocks of the sums of a shard of contents.
-    fn sums_of(&self, shard: &Path) -> HashMap<EntryKey, u64> {
-        let dir = shard.file_name().map(|shard| self.sums.join(shard)).unwrap_or_default();
-        let mut sums = HashMap::new();
-        let _ = each(
-            &dir,
-            || false,
-            EntryKey::parse,
-            |_, key, metadata| {
-                sums.insert(key, sums::file_blocks(metadata.len()));
-                Ok(())
-            },
-        );
-        sums
-    }
-}
-
-/// Calls `file` for every entry of `shard` whose name `parse` knows; a shard that cannot be read has none.
-fn each<K>(
-    shard: &Path,
-    stop: impl Fn() -> bool,
-    parse: fn(&str) -> Option<K>,
-    mut file: impl FnMut(&Path, K, &Metadata) -> io::Result<()>,
-) -> io::Result<()> {
-    let Ok(entries) = fs::read_dir(shard) else { return Ok(()) };
-    for entry in entries {
-        if stop() {
-            return Ok(());
-        }
-        let entry = entry?;
-        let Some(key) = entry.file_name().to_str().and_then(parse) else { continue };
-        if let Ok(metadata) = entry.metadata() {
-            file(&entry.path(), key, &metadata)?;
-        }
-    }
-    Ok(())
-}
-
-/// The blocks of a content that the scan found; `None` when it is not what its name says. A claim may have lost its end.
-fn content_blocks(key: &EntryKey, metadata: &Metadata) -> Option<u64> {
-    let fits = match is_marked(metadata.mode()) {
-        true => metadata.len() == key.size,
-        false => metadata.len() <= key.size,
-    };
-    (fits && metadata.is_file()).then(|| blocks_of(&(0..key.size)))
-}
-
-fn last_use(metadata: &Metadata) -> SystemTime {
-    metadata.accessed().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Notes the use of a file that was just opened, where the order of eviction after a restart finds it.
@@ -351,19 +243,6 @@ pub(super) fn note_use(file: &File, metadata: &Metadata) {
 
 pub(super) fn open_read_only(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
-}
-
-/// Opens a file so that what is read of it stays out of the page cache, and its last use what it was.
-pub(super) fn open_past_cache(path: &Path) -> io::Result<PastCache> {
-    let open = |flags| OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | flags).open(path);
-    match open(libc::O_NOATIME | libc::O_DIRECT) {
-        Ok(file) => Ok(PastCache { file, direct: true }),
-        // The file system cannot.
-        Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
-            Ok(PastCache { file: open(libc::O_NOATIME)?, direct: false })
-        }
-        Err(e) => Err(e),
-    }
 }
 
 /// Gives a file its name in a shard, which is made if it is not there.
@@ -384,40 +263,4 @@ pub(super) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
 fn numbers(dir: &Path) -> impl Iterator<Item = u64> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// The lock is on a descriptor for reading, so that it does not keep an administrator from remounting the
-/// disk read-only.
-fn take_lock(dir: &Path) -> Result<File, CacheError> {
-    let path = dir.join("lock");
-    let lock = match open_read_only(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let mut options = OpenOptions::new();
-            options
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)
-                .and_then(|_| open_read_only(&path))
-        }
-        other => other,
-    };
-    let mut lock = lock.map_err(|e| CacheError::dir("open", &path, e))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            let _ = lock.read_to_string(&mut pid);
-            let pid = match pid.trim() {
-                "" => "unknown".to_owned(),
-                pid => pid.to_owned(),
-            };
-            return Err(CacheError::InUse { dir: dir.display().to_string(), pid });
-        }
-        Err(TryLockError::Error(e)) => return Err(CacheError::dir("lock", &path, e)),
-    }
-    let written = fs::write(&path, format!("{}\n", std::process::id()));
-    written.map_err(|e| CacheError::dir("write", &path, e))?;
-    Ok(lock)
 }

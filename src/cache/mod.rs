@@ -19,10 +19,12 @@
 //!
 //! # Who calls whom
 //! [`CachedFile`] (`file`) answers reads; it *claims* pieces (`fetch`), which a [`Pieces`] fetches and an
-//! `entry` keeps on disk, if `room` grants the blocks; `room` holds the accounts and evicts in the order of
-//! `order`, but none of which there is a `hold`, under the limit and above the `floor`; `small` answers for small contents out of a
-//! `slab`, `lend` for parts of long ones; `layout` spells every
-//! path, `contents` those of complete files. What makes a complete file believable: `sums`, `durable`, `scrub`. `keeper` has the threads.
+//! `entry` keeps on disk, if `room` grants the blocks; `small` answers for small contents out of a `slab`, `lend` for parts of
+//! long ones. `room` has the disk and the `accounts`, and lets go in the order of `order`, but none of which there is a `hold`, under the
+//! limit and above the `floor`. `evict`, `prune`, `distrust`, `holdings` and `scan` are what is done with it; it imports none of them.
+//! `room`, `entry` and `slab` know each other: who is open asks for his blocks, and the accounts close him. `layout` spells every path,
+//! `contents` those of complete files, `listing` finds them all. What makes a complete file believable: `sums`, `mark`, `durable`,
+//! `check`, `scrub`. `keeper` has the threads.
 //!
 //! No lock is held over a wait for the network. Locks nest in one order only: pieces under way, then an entry's marks; the
 //! accounts are taken with neither, except that closing an entry reads its marks. The sums of a claim are held over the
@@ -31,24 +33,34 @@
 //! # Not here
 //! Adoption of committed files will go beside [`Cache::insert`].
 
+mod accounts;
 mod blocks;
+mod check;
 mod contents;
+mod distrust;
 mod durable;
 mod entry;
 mod error;
+mod evict;
 mod fetch;
 mod file;
 mod floor;
 mod health;
 mod hold;
+mod holdings;
 mod idle;
 mod keeper;
 mod key;
 mod layout;
 mod lend;
+mod listing;
+mod lock;
 mod machine;
+mod mark;
 mod order;
+mod past_cache;
 mod pieces;
+mod prune;
 mod recent;
 mod room;
 mod scan;
@@ -72,6 +84,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use check::Verified;
 pub use error::CacheError;
 pub use file::{CachedFile, Filled};
 pub use health::CacheHealth;
@@ -79,7 +92,6 @@ pub use hold::Hold;
 pub use key::ContentKey;
 pub use machine::{Machine, ThisMachine};
 pub use pieces::{FetchError, MAX_PIECE_BYTES, Pieces};
-pub use scrub::Verified;
 pub use stats::{CacheInfo, CacheStats, Holding, Pruned};
 
 use blocks::BLOCK_BYTES;

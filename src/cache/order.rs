@@ -20,6 +20,17 @@ use super::spans::Spans;
 use super::sums::Sums;
 use super::touched::Touched;
 
+/// What is known of an entry's files when it is opened.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// That there are these.
+    Idle(Idle),
+    /// That there are none.
+    Nothing,
+    /// The directory has not been read yet: there may be a complete file.
+    Unknown,
+}
+
 /// An entry that nobody has open.
 #[derive(Debug, Clone)]
 pub(super) struct Idle {

@@ -4,7 +4,7 @@
 //! is written and until after it is deleted:
 //!
 //! - **open**: entries that somebody has open; they are never evicted.
-//! - **idle**: the others, in [`Order`].
+//! - **idle**: the others, in the order of their use (`order`).
 //! - **dying**: evicted, the file not yet deleted.
 //! - **stuck**: could not be deleted.
 //!
@@ -13,25 +13,23 @@
 //! is also the right answer to a file larger than the cache, read from end to end again and again: a part
 //! of it stays, where LRU would keep nothing. What must stay free of the disk is the second condition ([`super::floor`]).
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::accounts::{Held, Open, Scan, State};
 use super::blocks::BLOCK_BYTES;
-use super::durable::Fresh;
 use super::entry::Entry;
 use super::floor::Floor;
 use super::health::Watch;
 use super::key::{EntryKey, Item, SlabKey};
 use super::layout::Layout;
-use super::order::{Extent, Idle, Order};
-use super::scan::Scan;
+use super::mark::Fresh;
+use super::order::{Extent, Idle, Known};
 use super::slab::Slab;
 use super::slabs::Slabs;
-use super::stats::{CacheStats, Counters, Holding};
-use super::touched::Touched;
+use super::stats::{CacheStats, Counters};
 use super::trouble::Trouble;
 
 /// The part of the limit left to what the file system itself needs for the files: inodes, directories,
@@ -40,21 +38,6 @@ const OVERHEAD_PART: u64 = 256;
 
 /// How long a piece waits for other threads' deletions before it is served without being kept.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// A write that the disk refused for want of space is tried once more after that much was evicted: a full disk is full
-/// for everybody, and the next pieces want room as well.
-const SHED_BLOCKS: u64 = (64 << 20) / BLOCK_BYTES;
-
-/// What is known of an entry's files when it is opened.
-#[derive(Debug)]
-pub(super) enum Known {
-    /// That there are these.
-    Idle(Idle),
-    /// That there are none.
-    Nothing,
-    /// The directory has not been read yet: there may be a complete file.
-    Unknown,
-}
 
 /// The accounts, the open entries, and the idle ones.
 pub(super) struct Room {
@@ -76,44 +59,10 @@ pub(super) struct Room {
     pub(super) slabs: Slabs,
 }
 
-pub(super) struct State {
-    pub(super) open: HashMap<Item, Open>,
-    pub(super) order: Order,
-    pub(super) open_blocks: u64,
-    pub(super) idle_blocks: u64,
-    dying_blocks: u64,
-    /// Slabs among them: what is written into one now would be lost.
-    dying_slabs: HashSet<SlabKey>,
-    stuck_blocks: u64,
-    pub(super) scan: Scan,
-}
-
-/// An open entry: how many have it open, and its blocks.
-pub(super) struct Open {
-    held: Held,
-    pins: usize,
-    blocks: u64,
-}
-
-/// What is open.
-enum Held {
-    Content(Arc<Entry>),
-    Slab(Arc<Slab>),
-}
-
 impl Room {
     pub(super) fn new(layout: Layout, limit_bytes: u64, floor: Floor) -> Self {
         let limit = (limit_bytes - limit_bytes / OVERHEAD_PART) / BLOCK_BYTES;
-        let state = State {
-            open: HashMap::new(),
-            order: Order::new(limit),
-            open_blocks: 0,
-            idle_blocks: 0,
-            dying_blocks: 0,
-            dying_slabs: HashSet::new(),
-            stuck_blocks: 0,
-            scan: Scan::default(),
-        };
+        let state = State::new(limit);
         Self {
             layout,
             counters: Counters::default(),
@@ -321,79 +270,6 @@ impl Room {
         }
     }
 
-    /// Evicts idle entries of at least `blocks`, or all there are, whatever the limit says: the disk is full. Returns what
-    /// went.
-    pub(super) fn shed(&self, blocks: u64) -> u64 {
-        let mut state = self.lock();
-        let before = state.idle_blocks;
-        let evicted = state.order.shrink_to(before.saturating_sub(blocks));
-        state.die(&evicted);
-        let went = before - state.idle_blocks;
-        drop(state);
-        self.bury(evicted);
-        went
-    }
-
-    /// Evicts idle entries, the least recently used first, until all that is kept takes at most `blocks`, or nothing is
-    /// idle. Slabs are not spared.
-    pub(super) fn prune(&self, blocks: u64) {
-        loop {
-            let too_many = {
-                let state = self.lock();
-                let all = state.open_blocks + state.idle_blocks + state.stuck_blocks;
-                all.saturating_sub(blocks)
-            };
-            // A slab that was cut down instead of going goes in the next round.
-            if too_many == 0 || self.shed(too_many) == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Takes a content off the disk that is not what was written.
-    pub(super) fn distrust(&self, key: EntryKey) {
-        let item = Item::Content(key);
-        let open = match self.lock().open.get(&item) {
-            Some(Open { held: Held::Content(entry), .. }) => Some(Arc::clone(entry)),
-            _ => None,
-        };
-        match open {
-            Some(entry) => {
-                entry.open(self);
-                entry.give_up(self);
-            }
-            None => self.drop_idle(item),
-        }
-    }
-
-    /// Takes an entry off the disk that nobody has open.
-    pub(super) fn drop_idle(&self, item: Item) {
-        let mut state = self.lock();
-        let Some(idle) = state.order.take(&item) else { return };
-        let evicted = vec![(item, idle)];
-        state.die(&evicted);
-        drop(state);
-        self.bury(evicted);
-    }
-
-    /// Runs `write`, and once more when the disk is full and something could be evicted for its `blocks`.
-    pub(super) fn with_room_made<T>(&self, blocks: u64, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
-        let done = match write() {
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
-            {
-                self.shed(SHED_BLOCKS.max(blocks));
-                write()
-            }
-            done => done,
-        };
-        match &done {
-            Ok(_) => self.health.kept(),
-            Err(error) => self.health.failed(error),
-        }
-        done
-    }
-
     /// Counts `blocks` that an open entry was found to have.
     pub(super) fn charge(&self, item: Item, blocks: u64) {
         let mut state = self.lock();
@@ -416,103 +292,6 @@ impl Room {
         self.note_freed();
     }
 
-    /// Deletes what is on disk of an open entry that cannot be used any more. What cannot be deleted stays
-    /// counted.
-    pub(super) fn discard(&self, item: Item, gone: &Idle) {
-        if self.delete(item, &gone.extent) {
-            self.release(item, gone.blocks);
-        }
-    }
-
-    /// Deletes evicted files and takes them off the accounts; a slab that is spared comes back. Not under the lock:
-    /// deleting 100 GB takes ext4 seconds.
-    pub(super) fn bury(&self, evicted: Vec<(Item, Idle)>) {
-        if evicted.is_empty() {
-            return;
-        }
-        let mut evicted = VecDeque::from(evicted);
-        while let Some((item, idle)) = evicted.pop_front() {
-            let spared = match (item, &idle.extent) {
-                (Item::Slab(key), Extent::Slab(touched)) => self.spare(key, touched),
-                _ => None,
-            };
-            // Should somebody have fetched the same content anew in this moment, his file loses its name: he
-            // reads on, and the next reader fetches again.
-            let deleted = spared.is_none() && self.delete(item, &idle.extent);
-            let mut state = self.lock();
-            state.dying_blocks -= idle.blocks;
-            if let Item::Slab(key) = item {
-                state.dying_slabs.remove(&key);
-            }
-            match spared {
-                Some(blocks) => {
-                    state.idle_blocks += blocks;
-                    let thrown_out = state.order.insert(item, Idle { blocks, extent: idle.extent });
-                    state.die(&thrown_out);
-                    evicted.extend(thrown_out);
-                }
-                None if deleted => Counters::add(&self.counters.evictions, 1),
-                None => state.stuck_blocks += idle.blocks,
-            }
-        }
-        self.note_freed();
-    }
-
-    /// The blocks that are left of a slab that is spared.
-    fn spare(&self, key: SlabKey, touched: &Arc<Touched>) -> Option<u64> {
-        // Most are not: without a look at the file.
-        if touched.is_cold() {
-            return None;
-        }
-        self.slabs.open(key, Arc::clone(touched), || self.layout.open_slab(&key)).ok()?.spare(self)
-    }
-
-    fn delete(&self, item: Item, extent: &Extent) -> bool {
-        let result = match (item, extent) {
-            (Item::Slab(key), _) => {
-                self.slabs.forget(&key);
-                self.layout.delete_slab(&key)
-            }
-            (Item::Content(_), Extent::Partial(partial)) => self.layout.delete_partial(partial.number),
-            (Item::Content(key), _) => {
-                if let Scan::Running { deleted } = &mut self.lock().scan {
-                    deleted.insert(key);
-                }
-                self.layout.delete_complete(&key)
-            }
-        };
-        if let Err(error) = &result {
-            self.report("delete", item, error);
-        }
-        result.is_ok()
-    }
-
-    /// The entries of each kind: whole contents, partial ones, slabs.
-    pub(super) fn holdings(&self) -> [Holding; 3] {
-        let mut holdings = [Holding::default(); 3];
-        let mut add = |kind: usize, blocks: u64| {
-            holdings[kind].entries += 1;
-            holdings[kind].bytes += blocks * BLOCK_BYTES;
-        };
-        let state = self.lock();
-        for open in state.open.values() {
-            match &open.held {
-                Held::Content(entry) if entry.is_whole() => add(0, open.blocks),
-                Held::Content(_) => add(1, open.blocks),
-                Held::Slab(_) => add(2, open.blocks),
-            }
-        }
-        for (_, idle) in state.order.items() {
-            let kind = match idle.extent {
-                Extent::Complete => 0,
-                Extent::Partial(_) => 1,
-                Extent::Slab(_) => 2,
-            };
-            add(kind, idle.blocks);
-        }
-        holdings
-    }
-
     /// The counters and the accounts.
     pub(super) fn stats(&self) -> CacheStats {
         let state = self.lock();
@@ -530,24 +309,5 @@ impl Room {
     /// Says that the disk refuses something.
     pub(super) fn report(&self, action: &str, what: impl std::fmt::Display, error: &io::Error) {
         self.trouble.report(&self.counters, action, what, error);
-    }
-}
-
-impl State {
-    fn open(&mut self, item: Item, held: Held, blocks: u64) {
-        self.idle_blocks -= blocks;
-        self.open_blocks += blocks;
-        self.open.insert(item, Open { held, pins: 1, blocks });
-    }
-
-    /// Takes evicted entries off the idle account until they are deleted.
-    pub(super) fn die(&mut self, evicted: &[(Item, Idle)]) {
-        for (item, idle) in evicted {
-            self.idle_blocks -= idle.blocks;
-            self.dying_blocks += idle.blocks;
-            if let Item::Slab(key) = item {
-                self.dying_slabs.insert(*key);
-            }
-        }
     }
 }

@@ -8,39 +8,21 @@
 //! content at once, and has counted all after 14 s; 350 bytes of memory per entry, nearly all of it moka's.
 //! (On an idle machine reading and sorting the directory takes 2.2 s and filling moka 1.7 s; cold, 4.5 s and 1.7 s.)
 
-use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::key::{EntryKey, Item};
-use super::layout::Scanned;
+use super::accounts::{Scan, State};
+use super::key::Item;
+use super::listing::Scanned;
 use super::order::{Extent, Idle};
-use super::room::{Room, State};
+use super::room::Room;
 
 /// How many scanned entries are added under one hold of the lock: about a millisecond.
 const SCAN_BATCH: usize = 500;
 
 /// Between two such holds: without it a waiting reader never gets in.
 const SCAN_PAUSE: Duration = Duration::from_micros(50);
-
-/// How far it is.
-pub(super) enum Scan {
-    /// The directory is being read; complete files deleted meanwhile must not be added when the scan comes
-    /// to them.
-    Running {
-        deleted: HashSet<EntryKey>,
-    },
-    Done,
-    /// The directory cannot be read, so what it holds is unknown and nothing is added to it.
-    Failed,
-}
-
-impl Default for Scan {
-    fn default() -> Self {
-        Self::Running { deleted: HashSet::new() }
-    }
-}
 
 /// A file that was found. The least recently used comes first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -114,11 +96,6 @@ impl State {
         }
         self.die(&evicted);
         evicted
-    }
-
-    /// Everything that is here, open or idle.
-    pub(super) fn all_items(&self) -> Vec<Item> {
-        self.open.keys().copied().chain(self.order.items().map(|(item, _)| item)).collect()
     }
 
     fn end_scan(&mut self, read: bool, limit: u64) -> Vec<(Item, Idle)> {
