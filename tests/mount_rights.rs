@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use atfs::daemon::client;
 use nix::mount::MsFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, mknod};
@@ -500,7 +501,9 @@ fn a_container_without_the_right_to_mount_is_told_so_and_may_still_serve() {
     root.repository();
     let mut daemon = root.atfs_confined(&["daemon", "--service"]);
     let _daemon = Daemon(daemon.spawn().unwrap());
-    wait_until("the daemon listens", || root.ok(&["cache", "info", "--json"]).contains("\"served\": true"));
+    // Asked as clients ask: a command that opened the cache itself would be in the daemon's way.
+    let cache = root.home.join("cache");
+    wait_until("the daemon listens", || client::running(&cache).is_ok_and(|running| running.is_some()));
     let said = failed(root.atfs_confined(&["mount", "repo@main", "mnt"]));
     assert!(said.contains("not permitted") && said.contains("--cap-add SYS_ADMIN"), "{said}");
     assert!(!root.is_mounted());

@@ -107,8 +107,7 @@ impl Silent {
     /// Makes the kernel know the names in `cold` and `warm`, so that only contents are waited for.
     fn list(&self) {
         for dir in ["cold", "warm"] {
-            let entries = fs::read_dir(self.mnt.join(dir)).unwrap();
-            assert_eq!(entries.map(|entry| entry.unwrap().metadata().unwrap()).count(), 2);
+            assert_eq!(names(&self.mnt.join(dir)), 2);
         }
     }
 
@@ -134,6 +133,13 @@ impl Silent {
         wait_until(&format!("{program} {name} waits"), || self.waited() > before);
         pid
     }
+}
+
+/// How many names a directory has; each is looked up as well.
+fn names(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).unwrap();
+    let found: Vec<_> = entries.map(|entry| entry.unwrap().metadata().unwrap()).collect();
+    found.len()
 }
 
 /// Runs `work` and returns its result, which must be there at once.
@@ -221,9 +227,7 @@ fn many_reads_that_wait_hold_nobody_else_up() {
             }
             for dir in ["", "warm", "cold"] {
                 let path = mnt.join(dir);
-                let all = move || {
-                    fs::read_dir(path).unwrap().map(|entry| entry.unwrap().metadata().unwrap()).count()
-                };
+                let all = move || names(&path);
                 assert!(at_once(dir, all) > 1);
             }
             let path = mnt.clone();
