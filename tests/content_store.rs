@@ -122,7 +122,7 @@ async fn a_small_read_of_a_long_manifest_loads_little_of_it() {
 async fn chunks_that_lie_together_come_in_one_request() {
     let world = of_short_chunks().await;
     let dir = tempdir().unwrap();
-    let content = noise(4, 200_000);
+    let content = noise(4, 3 << 20);
     fs::write(dir.path().join("f"), &content).unwrap();
     let (added, _) = world.commit(dir.path(), "").await;
     let found = item(&added, "f");

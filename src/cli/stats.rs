@@ -47,9 +47,10 @@ const PACE_LIMIT: &str = "store_pace_limit";
 /// Show what a mount has done
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What a mount has done stands in DIR/.atfs/stats as well, for scripts. What the kernel answers by itself
-(its page cache, files that it passes through, names that it knows) is not counted: the fewer, the better.
-The numbers of the store are those of all mounts that share the repository, since the first of them.
+What a mount has done stands in DIR/.atfs/stats as well, for scripts. What the kernel answers by
+itself (its page cache, files that it passes through, names that it knows) is not counted: the
+fewer, the better. The numbers of the store are those of all mounts that share the repository,
+since the first of them.
 
 Examples:
   atfs stats /data/slides
