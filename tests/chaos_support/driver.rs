@@ -242,15 +242,16 @@ impl<'a> Driver<'a> {
         if self.is_damaged() {
             self.damage_or_mend();
         }
+        // The next daemon has nothing in memory and finds nothing on the disk, so it meets this.
+        let what = self.damage_or_mend();
+        *self.happened.entry(what).or_default() += 1;
         let broken = self.broken.len();
         self.broken.push(Broken { what: What::Daemon, from: now(), to: u64::MAX });
         let pid = self.daemon.load(Ordering::SeqCst);
         assert!(alive(pid), "the daemon has ended by itself");
         signal(pid, Signal::SIGKILL);
         wait_until("the daemon is dead", || !alive(pid));
-        // The next one has nothing in memory, so it meets this.
-        let what = self.damage_or_mend();
-        *self.happened.entry(what).or_default() += 1;
+        self.disk.empty_small();
         self.mount();
         self.broken[broken].to = now();
         "the daemon is killed"
