@@ -27,7 +27,10 @@ pub enum LogTarget {
 /// The file cannot be opened.
 pub(super) fn start(target: &LogTarget, file: &Path, filter: Option<&str>) -> io::Result<()> {
     let filter = EnvFilter::new(filter.unwrap_or("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    // A line that cannot be written is lost. To say so on standard error, as is usual, panics when that is the same full
+    // disk, and every later line with it.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).log_internal_errors(false);
     // An earlier call in this process (a test with two servers, say) keeps its target.
     let _ = match target {
         LogTarget::Stderr => builder.with_writer(io::stderr).try_init(),
