@@ -87,34 +87,37 @@ impl InFlight {
 
     /// Claims `piece` of the entry of `pin` for a reader who would fetch it with `pieces`.
     pub(super) fn claim(&self, pin: &Pin, piece: Range<u64>, pieces: &Arc<dyn Pieces>) -> Claim {
-        match self.begin(pin, piece, FetcherId::of(pieces)) {
-            Ok(begun) => {
-                let (ticket, missing) = begun.start();
-                if let Some(landing) = missing {
-                    tokio::spawn(fetch_run(vec![landing], Arc::clone(pieces)));
-                }
-                Claim::UnderWay(ticket)
-            }
-            Err(claim) => claim,
-        }
+        let mut missing = Vec::new();
+        let claim = self.claim_into(&mut missing, pin, piece, pieces);
+        fetch(missing, pieces);
+        claim
     }
 
     /// Claims several pieces, in order: those that nobody has or fetches are fetched together.
     pub(super) fn claim_run(&self, pin: &Pin, run: &[Range<u64>], pieces: &Arc<dyn Pieces>) -> Vec<Claim> {
-        let mut all_missing = Vec::with_capacity(run.len());
-        let claim = |piece: &Range<u64>| match self.begin(pin, piece.clone(), FetcherId::of(pieces)) {
+        let mut missing = Vec::with_capacity(run.len());
+        let claim = |piece: &Range<u64>| self.claim_into(&mut missing, pin, piece.clone(), pieces);
+        let claims = run.iter().map(claim).collect();
+        fetch(missing, pieces);
+        claims
+    }
+
+    /// Claims `piece`; who is to fetch it is added to `missing`.
+    fn claim_into(
+        &self,
+        missing: &mut Vec<Landing>,
+        pin: &Pin,
+        piece: Range<u64>,
+        pieces: &Arc<dyn Pieces>,
+    ) -> Claim {
+        match self.begin(pin, piece, FetcherId::of(pieces)) {
             Ok(begun) => {
-                let (ticket, missing) = begun.start();
-                all_missing.extend(missing);
+                let (ticket, landing) = begun.start();
+                missing.extend(landing);
                 Claim::UnderWay(ticket)
             }
             Err(claim) => claim,
-        };
-        let claims = run.iter().map(claim).collect();
-        if !all_missing.is_empty() {
-            tokio::spawn(fetch_run(all_missing, Arc::clone(pieces)));
         }
-        claims
     }
 
     /// Puts in a piece that is at hand. `true` if it is on disk now.
@@ -173,6 +176,13 @@ impl Begun {
             landing.end(Ok(fetched));
         });
         (ticket, None)
+    }
+}
+
+/// Begins to fetch pieces together.
+fn fetch(missing: Vec<Landing>, pieces: &Arc<dyn Pieces>) {
+    if !missing.is_empty() {
+        tokio::spawn(fetch_run(missing, Arc::clone(pieces)));
     }
 }
 

@@ -75,17 +75,7 @@ pub(super) fn run(args: &Args, app: &App) -> Result<(), CliError> {
     let cache_dir = config.cache_dir()?;
     let (of, below) = target(&args.of, &config)?;
     match &of {
-        PrefetchOf::Mount(mount_point) if args.unpin => {
-            let entries = client::unpin(&cache_dir, mount_point).explain(&RepoUrl::Local(PathBuf::new()))?;
-            if args.format.is_json() {
-                return app.out.json(&Unpinned { entries });
-            }
-            app.out.note(match entries {
-                0 => "nothing was pinned".to_owned(),
-                _ => "nothing is pinned any more: it stays until room is needed".to_owned(),
-            });
-            return Ok(());
-        }
+        PrefetchOf::Mount(mount_point) if args.unpin => return unpin(args, app, &cache_dir, mount_point),
         PrefetchOf::Version { .. } if args.pin || args.unpin => {
             return Err(CliError::usage("pins belong to a mount: name its directory"));
         }
@@ -124,6 +114,18 @@ pub(super) fn run(args: &Args, app: &App) -> Result<(), CliError> {
         });
         app.out.hint("a larger `cache_size`, or fewer files");
     }
+    Ok(())
+}
+
+fn unpin(args: &Args, app: &App, cache_dir: &Path, mount_point: &Path) -> Result<(), CliError> {
+    let entries = client::unpin(cache_dir, mount_point).explain(&RepoUrl::Local(PathBuf::new()))?;
+    if args.format.is_json() {
+        return app.out.json(&Unpinned { entries });
+    }
+    app.out.note(match entries {
+        0 => "nothing was pinned",
+        _ => "nothing is pinned any more: it stays until room is needed",
+    });
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use super::error::DaemonError;
 use super::folder::Folder;
 use super::launch::{self, Launch};
 use super::mount::{
-    self, Access, FuseMount, MountFlags, MountPoint, MountTable, NonEmpty, Unmount, open_fuse,
+    self, Access, Device, FuseMount, MountFlags, MountPoint, MountTable, NonEmpty, Unmount, open_fuse,
 };
 use super::protocol::{FailureKind, MountRequest, MountStatus, Reply, Request, StoreAccess, Versioned};
 use super::server::{DaemonConfig, Server};
@@ -385,17 +385,20 @@ impl Daemon {
         }
     }
 
-    /// Waits until the mount on `path` is gone.
-    fn attend(&mut self, path: &Path) -> Result<Attended, DaemonError> {
+    /// The device number of the mount on `path`; `None` when it has none there.
+    fn device_of(&mut self, path: &Path) -> Result<Option<Device>, DaemonError> {
         let Reply::Mounts { mounts, .. } = self.ask(Request::List, None)? else {
             return Err(self.bad_answer());
         };
-        let Some(mount) = mounts.into_iter().find(|mount| mount.mount_point == path) else {
-            return Ok(Attended::Unmounted);
-        };
+        Ok(mounts.into_iter().find(|mount| mount.mount_point == path).map(|mount| mount.device))
+    }
+
+    /// Waits until the mount on `path` is gone.
+    fn attend(&mut self, path: &Path) -> Result<Attended, DaemonError> {
+        let Some(device) = self.device_of(path)? else { return Ok(Attended::Unmounted) };
         let no_answer = |source| DaemonError::NoAnswer { cache_dir: self.cache_dir.clone(), source };
         self.connection.wait_for_ever().map_err(no_answer)?;
-        match self.ask(Request::Attend { device: mount.device }, None)? {
+        match self.ask(Request::Attend { device }, None)? {
             Reply::Settled => Ok(Attended::Unmounted),
             _ => Err(self.bad_answer()),
         }

@@ -19,7 +19,7 @@ pub(super) struct Pinned(Mutex<HashSet<Hold>>);
 impl Pinned {
     /// Keeps one entry more. One that is kept already is not kept twice.
     pub(super) fn add(&self, hold: Hold) {
-        // The one that was there stays; the other is let go without the lock, as that may delete files.
+        // One of the two is let go, without the lock, as that may delete files.
         let _twice = self.lock().replace(hold);
     }
 

@@ -18,6 +18,7 @@ use crate::format::{EntryBody, LeafItem};
 use crate::repo::{Beside, SMALL_CONTENT_BYTES};
 use crate::types::{Progress, RepoPath, Stage};
 
+use super::ahead::LONGEST_RUN;
 use super::error::FsError;
 use super::node::Node;
 use super::pinned::Place;
@@ -29,9 +30,6 @@ const UNIT_BYTES: u64 = 16 << 20;
 
 /// And in number: empty ones take no bytes.
 const UNIT_FILES: usize = 4096;
-
-/// Bytes of one request for a part of a long file.
-const RUN_BYTES: u64 = 4 << 20;
 
 /// What to bring.
 #[derive(Debug, Clone)]
@@ -253,10 +251,10 @@ impl View {
     /// Brings all of a long file: one by itself gets as many requests as a prefetch has jobs.
     async fn fill(&self, tree: Arc<CommitTree>, node: Node, state: &State) -> Result<Filled, FsError> {
         let Some((open, file)) = self.long_file(tree, node) else { return Ok(Filled::Whole) };
-        let runs = file.size().div_ceil(RUN_BYTES).min(state.jobs as u64) as usize;
+        let runs = file.size().div_ceil(LONGEST_RUN).min(state.jobs as u64) as usize;
         // Never closed; without a permit only more is under way than is meant to be.
         let _permit = state.runs.acquire_many(runs as u32).await;
-        file.fill(0..file.size(), RUN_BYTES, runs).await.map_err(|error| open.failed(error))
+        file.fill(0..file.size(), LONGEST_RUN, runs).await.map_err(|error| open.failed(error))
     }
 }
 

@@ -226,11 +226,12 @@ impl View {
         self.cache.as_ref()
     }
 
-    /// How much is fetched beside the small files that are read.
+    /// What it keeps in the cache.
     pub(super) fn pinned(&self) -> &Pinned {
         &self.pinned
     }
 
+    /// How much is fetched beside the small files that are read.
     pub(super) fn neighbours(&self) -> &Neighbours {
         &self.neighbours
     }

@@ -140,11 +140,8 @@ fn in_requests(patterns: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
 fn daemon_of(cache_dir: &Path, mount_point: &Path) -> Result<(Daemon, Device), DaemonError> {
     let not_mounted = || MountError::NotMounted { path: mount_point.to_owned() };
     let mut daemon = existing(cache_dir)?.ok_or_else(not_mounted)?;
-    let Reply::Mounts { mounts, .. } = daemon.ask(Request::List, None)? else {
-        return Err(daemon.bad_answer());
-    };
-    let mount = mounts.into_iter().find(|mount| mount.mount_point == *mount_point);
-    Ok((daemon, mount.ok_or_else(not_mounted)?.device))
+    let device = daemon.device_of(mount_point)?.ok_or_else(not_mounted)?;
+    Ok((daemon, device))
 }
 
 /// A daemon that knows what is meant, and by which device number.

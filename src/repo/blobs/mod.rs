@@ -4,9 +4,9 @@
 //! the node's index, a hint, a search) is a matter of speed and never of trust.
 //!
 //! The way down: decoded in memory, bounded in bytes; what this machine keeps of the kind (nodes in its index, small
-//! contents in the slabs of its cache, chunks of long ones in its files); one ranged GET where the hint says. Callers who ask for the same blob at once
-//! share one request. Only when that fails, and not for want of the store, the slow way begins (`recover`): once
-//! more, then where the pack was moved to, then a search of `index/`.
+//! contents in the slabs of its cache, chunks of long ones in its files); one ranged GET where the hint says. Callers who
+//! ask for the same blob at once share one request. Only when that fails, and not for want of the store, the slow way
+//! begins (`recover`): once more, then where the pack was moved to, then a search of `index/`.
 //!
 //! What is at hand is given out without yielding: a mount polls such a read once, on the thread that took the
 //! request from the kernel.

@@ -18,7 +18,8 @@ use super::{Arrived, Blob, Blobs, Hash, Inner, Kept, SmallContent, Wanted};
 const ANY_REPOSITORY: RepoUuid = RepoUuid::NIL;
 
 impl Blobs {
-    /// From now on small contents are kept in the slabs of `cache`, and chunks of long ones looked for in its files. The first call counts.
+    /// From now on small contents are kept in the slabs of `cache`, and chunks of long ones are looked for in its files. The
+    /// first call counts.
     pub(in crate::repo) fn keep_small_in(&self, cache: Arc<Cache>) {
         let _ = self.inner.cache.set(cache);
     }
