@@ -9,8 +9,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
 use super::blocks::blocks_of;
+use super::files::{note_use, open_read_only, rename_into};
 use super::key::EntryKey;
-use super::layout::{Layout, note_use, open_read_only, rename_into};
+use super::layout::Layout;
 use super::mark::{COMPLETE, is_marked};
 use super::past_cache::{PastCache, open_past_cache};
 use super::sums::{self, Boot, HEAD_BYTES, Sums};

@@ -20,24 +20,20 @@
 //! the way. A content without sums can be checked by nobody, and is deleted. Slabs need none of this: what is read from them
 //! is checked every time (see `slab`).
 
-use std::fs::{self, DirBuilder, File, FileTimes, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
 
 use super::CacheError;
+use super::files::{note_use, open_read_only};
 use super::key::SlabKey;
 use super::lock::take_lock;
 use super::machine::Machine;
 use super::past_cache::{PastCache, open_past_cache};
 use super::sums::Boot;
-
-/// A last use older than that is written down when an entry is opened. The order of eviction after a
-/// restart is that exact; more often would be a write per open.
-const USE_RESOLUTION: Duration = Duration::from_secs(60);
 
 /// The directory, locked for this process.
 #[derive(Debug)]
@@ -227,35 +223,6 @@ impl Layout {
             Err(e) if e.kind() == io::ErrorKind::NotFound && self.is_there() => Ok(()),
             done => done,
         }
-    }
-}
-
-/// Notes the use of a file that was just opened, where the order of eviction after a restart finds it.
-pub(super) fn note_use(file: &File, metadata: &Metadata) {
-    let now = SystemTime::now();
-    let recent =
-        metadata.accessed().is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age < USE_RESOLUTION));
-    if !recent {
-        // Nothing else hangs on it.
-        let _ = file.set_times(FileTimes::new().set_accessed(now));
-    }
-}
-
-pub(super) fn open_read_only(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
-}
-
-/// Gives a file its name in a shard, which is made if it is not there.
-pub(super) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if let Some(shard) = to.parent() {
-                // Another thread may make it as well.
-                let _ = DirBuilder::new().mode(0o700).create(shard);
-            }
-            fs::rename(from, to)
-        }
-        done => done,
     }
 }
 

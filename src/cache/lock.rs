@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::CacheError;
-use super::layout::open_read_only;
+use super::files::open_read_only;
 
 /// The lock is on a descriptor for reading, so that it does not keep an administrator from remounting the
 /// disk read-only.

@@ -44,6 +44,7 @@ mod error;
 mod evict;
 mod fetch;
 mod file;
+mod files;
 mod floor;
 mod health;
 mod hold;
