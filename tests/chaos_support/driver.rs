@@ -1,6 +1,7 @@
 //! Breaks things and mends them, and writes down when, so that errors can be judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ const ON: Duration = Duration::from_secs(6);
 
 /// Small files that are damaged together.
 const VICTIMS: usize = 15;
+
+/// How many of them the driver reads itself in the end.
+const MET: usize = 3;
 
 /// Microseconds for which what was broken may show after it was mended.
 const AFTERWARDS: u64 = 1_000_000;
@@ -255,6 +259,24 @@ impl<'a> Driver<'a> {
         self.mount();
         self.broken[broken].to = now();
         "the daemon is killed"
+    }
+
+    /// Damages stored bytes under a daemon that has nothing yet, and reads some of the files that are hit: readers choose by chance,
+    /// and each such read first looks for the bytes everywhere, which takes seconds. Returns what a reader would have told.
+    pub fn meet_damage(&mut self) -> Vec<Seen> {
+        self.kill();
+        let stored = self.broken.iter().find_map(|broken| match &broken.what {
+            What::Stored(names) if broken.is_stored_now() => Some(names.clone()),
+            _ => None,
+        });
+        let names: BTreeSet<String> = stored.expect("just damaged").into_iter().collect();
+        let read = |name: &String| {
+            let began = now();
+            let error = fs::read(self.orders[0].mount_point.join(name)).expect_err("it is damaged");
+            let errno = error.raw_os_error().unwrap_or(0);
+            Seen { since: began, began, ended: now(), errno, name: name.clone() }
+        };
+        names.iter().take(MET).map(read).collect()
     }
 
     /// A run in which something never happened would prove nothing about it.
