@@ -28,8 +28,8 @@ fn name_of(n: usize) -> (String, String) {
     (format!("dir{}", n / 50), format!("{n:03}"))
 }
 
-fn fill(source: &Path) {
-    for n in 0..FILES {
+fn fill(source: &Path, files: usize) {
+    for n in 0..files {
         let (dir, name) = name_of(n);
         fs::create_dir_all(source.join(&dir)).unwrap();
         fs::write(source.join(dir).join(name), bytes_of(n)).unwrap();
@@ -38,8 +38,12 @@ fn fill(source: &Path) {
 
 /// A repository in memory that holds the files as branch `work`.
 async fn repository() -> Arc<dyn Store> {
+    repository_of(FILES).await
+}
+
+async fn repository_of(files: usize) -> Arc<dyn Store> {
     let source = tempfile::tempdir().unwrap();
-    fill(source.path());
+    fill(source.path(), files);
     let store = Arc::new(MemoryStore::new());
     let repository = Repository::init(store.clone(), services(), InitOptions::default()).await.unwrap();
     writer::commit(&repository, "work", source.path()).await;
@@ -55,8 +59,12 @@ struct Node {
 
 impl Node {
     async fn new(store: Arc<dyn Store>, dir: &Path) -> Self {
+        Self::with(store, dir, 1 << 30).await
+    }
+
+    async fn with(store: Arc<dyn Store>, dir: &Path, cache_bytes: u64) -> Self {
         let index = Index::open(&dir.join("state"), &IndexOptions::default()).unwrap();
-        let cache = open(&dir.join("cache"), 1 << 30);
+        let cache = open(&dir.join("cache"), cache_bytes);
         Self::beside(store, index, cache).await
     }
 
@@ -120,6 +128,25 @@ async fn a_shuffled_epoch_crosses_the_network_in_few_requests_and_once() {
     let node = Node::new(store, dir.path()).await;
     read_all(&node).await;
     assert_eq!(node.fetched(), []);
+    assert_eq!(node.cache.stats().wrong_on_disk, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_too_small_for_neighbours_brings_none() {
+    const MANY: usize = 2400;
+    let dir = tempfile::tempdir().unwrap();
+    let store = repository_of(MANY).await;
+    // An eighth of what is read.
+    let node = Node::with(store, dir.path(), 12 << 20).await;
+    let mut read = 0;
+    for turn in 0..3 * MANY {
+        let n = turn * 1009 % MANY;
+        assert!(node.read(n).await == bytes_of(n), "file {n}");
+        read += 40 << 10;
+    }
+    let fetched: u64 = node.fetched().iter().map(|(_, bytes)| bytes).sum();
+    // Several times that much comes before it is known that it comes in vain.
+    assert!(fetched < 4 * read, "{} MiB were fetched for {} MiB", fetched >> 20, read >> 20);
     assert_eq!(node.cache.stats().wrong_on_disk, 0);
 }
 

@@ -84,7 +84,7 @@ impl Room {
         let mut evicted = VecDeque::from(evicted);
         while let Some((item, idle)) = evicted.pop_front() {
             let spared = match (item, &idle.extent) {
-                (Item::Slab(key), Extent::Slab(touched)) => self.spare(key, touched),
+                (Item::Slab(key), Extent::Slab(touched)) => self.spare(key, touched, idle.blocks),
                 _ => None,
             };
             // Should somebody have fetched the same content anew in this moment, his file loses its name: he
@@ -109,13 +109,19 @@ impl Room {
         self.note_freed();
     }
 
-    /// The blocks that are left of a slab that is spared.
-    fn spare(&self, key: SlabKey, touched: &Arc<Touched>) -> Option<u64> {
+    /// The blocks that are left of a slab that is spared, of `blocks`.
+    fn spare(&self, key: SlabKey, touched: &Arc<Touched>, blocks: u64) -> Option<u64> {
         // Most are not: without a look at the file.
         if touched.is_cold() {
+            if touched.remembers_all() {
+                self.unasked.note_in_vain(blocks * BLOCK_BYTES);
+            }
             return None;
         }
-        self.slabs.open(key, Arc::clone(touched), || self.layout.open_slab(&key)).ok()?.spare(self)
+        let slab = self.slabs.open(key, Arc::clone(touched), || self.layout.open_slab(&key)).ok()?;
+        let spared = slab.spare(self);
+        self.unasked.note_in_vain(spared.unread * BLOCK_BYTES);
+        spared.left
     }
 
     fn delete(&self, item: Item, extent: &Extent) -> bool {

@@ -74,6 +74,7 @@ mod stats;
 mod sums;
 mod touched;
 mod trouble;
+mod unasked;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -94,6 +95,7 @@ pub use key::ContentKey;
 pub use machine::{Machine, ThisMachine};
 pub use pieces::{FetchError, MAX_PIECE_BYTES, Pieces};
 pub use stats::{CacheInfo, CacheStats, Holding, Pruned};
+pub use unasked::LONGEST_STRETCH;
 
 use blocks::BLOCK_BYTES;
 use file::Pin;

@@ -31,6 +31,7 @@ use super::slab::Slab;
 use super::slabs::Slabs;
 use super::stats::{CacheStats, Counters};
 use super::trouble::Trouble;
+use super::unasked::Unasked;
 
 /// The part of the limit left to what the file system itself needs for the files: inodes, directories,
 /// extents.
@@ -57,6 +58,7 @@ pub(super) struct Room {
     freed: AtomicU64,
     /// The slabs whose files are open.
     pub(super) slabs: Slabs,
+    pub(super) unasked: Unasked,
 }
 
 impl Room {
@@ -76,6 +78,7 @@ impl Room {
             changed: Condvar::new(),
             freed: AtomicU64::new(0),
             slabs: Slabs::default(),
+            unasked: Unasked::default(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::key::Item;
 use super::listing::Scanned;
 use super::order::{Extent, Idle};
 use super::room::Room;
+use super::touched::Touched;
 
 /// How many scanned entries are added under one hold of the lock: about a millisecond.
 const SCAN_BATCH: usize = 500;
@@ -86,7 +87,7 @@ impl State {
                     }
                     Extent::Complete
                 }
-                Item::Slab(_) => Extent::Slab(Arc::default()),
+                Item::Slab(_) => Extent::Slab(Arc::new(Touched::of_old())),
             };
             if self.open.contains_key(&item) || self.order.contains(&item) {
                 continue;

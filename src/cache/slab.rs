@@ -85,6 +85,8 @@ impl Slab {
         }
         let mut bytes = vec![0; (range.end - range.start) as usize];
         match self.file.read_exact_at(&mut bytes, range.start) {
+            // It was cut down meanwhile.
+            Ok(()) if !self.covers(range) => None,
             Ok(()) => {
                 self.touched.note(range);
                 self.note_use(room);
@@ -106,6 +108,11 @@ impl Slab {
         if due && self.noted.compare_exchange(noted, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             room.lock().order.touch(&Item::Slab(self.key));
         }
+    }
+
+    /// Notes that a content was read that came for a reader, not from here.
+    pub(super) fn note_read(&self, range: &Range<u64>) {
+        self.touched.note(range);
     }
 
     /// Writes verified bytes at `start`. The slab is pinned. `false`: they are not kept. Blocks.
@@ -135,11 +142,11 @@ impl Slab {
     }
 
     /// The rule for a slab that is mostly cold, when its turn to be evicted has come: if parts of it were read, but less
-    /// than half of what it holds, the rest is given back and it stays. Returns the blocks that are left; `None`: evict
-    /// it. Nobody has it pinned.
+    /// than half of what it holds, the rest is given back and it stays. Nobody has it pinned.
     ///
     /// The parts are forgotten, so that one that is not read again goes the next time.
-    pub(super) fn spare(&self, room: &Room) -> Option<u64> {
+    pub(super) fn spare(&self, room: &Room) -> Spared {
+        let remembers_all = self.touched.remembers_all();
         let touched = self.touched.take();
         let mut there = self.there_mut();
         let of_part = |part: u64| blocks(&(part * PART_BYTES..(part + 1) * PART_BYTES));
@@ -150,9 +157,13 @@ impl Slab {
             warm.insert(of_part(part));
         }
         let kept = there.common(&warm);
-        if kept == 0 || kept * 2 >= held {
-            return None;
-        }
+        let unread = if remembers_all { held - kept } else { 0 };
+        let left = (kept > 0 && kept * 2 < held).then(|| self.cut_down(room, &mut there, &warm)).flatten();
+        Spared { left, unread }
+    }
+
+    /// Gives back all but `warm`; returns the blocks that are left, `None` if the file system cannot.
+    fn cut_down(&self, room: &Room, there: &mut Spans, warm: &Spans) -> Option<u64> {
         let file = room.layout.create_slab(&self.key).ok()?;
         let end = SLAB_BYTES.div_ceil(BLOCK_BYTES).max(there.end());
         for gap in warm.gaps(0..end) {
@@ -164,6 +175,14 @@ impl Slab {
         }
         Some(there.count())
     }
+}
+
+/// What became of a slab whose turn had come.
+pub(super) struct Spared {
+    /// The blocks that are left; `None`: evict it.
+    pub(super) left: Option<u64>,
+    /// The blocks of it that were never read.
+    pub(super) unread: u64,
 }
 
 /// The blocks of a file that are no holes.

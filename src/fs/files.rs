@@ -14,14 +14,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::cache::{CacheError, CachedFile, ContentKey, Hold};
+use crate::cache::{CacheError, CachedFile, ContentKey, Hold, LONGEST_STRETCH};
 use crate::format::{Content, EntryBody, LeafItem};
 use crate::repo::{SMALL_CONTENT_BYTES, content_name};
 
 use super::ahead::{Ahead, run_bytes};
 use super::error::FsError;
 use super::inode::{Ino, Inode};
-use super::neighbours::Neighbours;
 use super::node::Node;
 use super::pieces::{FilePieces, Shared};
 use super::stats::add;
@@ -115,7 +114,7 @@ impl View {
     pub async fn read(&self, file: &OpenFile, offset: u64, len: usize) -> Result<Bytes, FsError> {
         let bytes = match file {
             OpenFile::Text(text) => cut(text, offset, len),
-            OpenFile::Content(open) => open.read(self.neighbours(), offset, len).await?,
+            OpenFile::Content(open) => open.read(self, offset, len).await?,
         };
         add(&self.stats().reads, 1);
         add(&self.stats().bytes_read, bytes.len() as u64);
@@ -161,7 +160,7 @@ impl View {
 }
 
 impl OpenContent {
-    async fn read(&self, neighbours: &Neighbours, offset: u64, len: usize) -> Result<Bytes, FsError> {
+    async fn read(&self, view: &View, offset: u64, len: usize) -> Result<Bytes, FsError> {
         let EntryBody::File { content, size } = &self.node.item.entry.body else {
             return Err(FsError::IsADirectory);
         };
@@ -173,7 +172,7 @@ impl OpenContent {
             (Content::Empty, _) => Ok(Bytes::new()),
             (Content::Inline(bytes), _) => Ok(cut(bytes, offset, len)),
             (_, Some(long)) => self.read_long(long, offset, len).await,
-            (_, None) => match self.small(neighbours).await? {
+            (_, None) => match self.small(view).await? {
                 Some(bytes) => Ok(cut(&bytes, offset, len)),
                 None => self.tree.read(&self.node, offset, len).await,
             },
@@ -181,12 +180,15 @@ impl OpenContent {
     }
 
     /// The whole of a small content.
-    async fn small(&self, neighbours: &Neighbours) -> Result<Option<Bytes>, FsError> {
+    async fn small(&self, view: &View) -> Result<Option<Bytes>, FsError> {
         let (snapshot, item) = (self.tree.snapshot(), &self.node.item);
         let at_hand = snapshot.small_at_hand(item).transpose();
         let found = match (at_hand, self.node.ino.meaning()) {
             (Some(found), _) => found.map(Some),
-            (None, Some(Inode::Entry(_, rank))) => neighbours.read(snapshot, rank, item).await,
+            (None, Some(Inode::Entry(_, rank))) => {
+                let worth = view.cache().map_or(LONGEST_STRETCH, |cache| cache.worth_bringing());
+                view.neighbours().read(snapshot, rank, item, worth).await
+            }
             (None, _) => Ok(None),
         };
         found.map_err(|source| FsError::Repo {

@@ -209,6 +209,7 @@ impl Snapshot {
         let blobs = self.repository.blobs();
         let Some(wanted) = content::small(item) else { return Ok(None) };
         let content = blobs.get_with(wanted, &near.missing(blobs)).await?;
+        blobs.note_read(&wanted);
         content::checked(blobs, item, &content).map(Some)
     }
 

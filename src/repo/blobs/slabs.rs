@@ -34,6 +34,13 @@ impl Blobs {
         self.inner.slab_places(wanted).any(|at| cache.holds_small(&at))
     }
 
+    /// Takes note that a program has read a small content that was fetched for it.
+    pub(in crate::repo) fn note_read(&self, wanted: &Wanted<SmallContent>) {
+        if let (Some(cache), Some(at)) = (self.inner.cache.get(), wanted.hint) {
+            cache.note_small_read(&at);
+        }
+    }
+
     /// Keeps a small content from being evicted: where this machine has it, or where it will come.
     pub(in crate::repo) fn hold(&self, wanted: &Wanted<SmallContent>) -> Option<Hold> {
         let cache = self.inner.cache.get()?;
@@ -64,7 +71,7 @@ impl Inner {
                 Ok(blob) => Some(Arc::new(blob)),
                 Err(error) => {
                     tracing::debug!(%error, ?at, "the cache has other bytes here; they are fetched");
-                    cache.small_was_wrong();
+                    cache.small_was_wrong(&at, &stored);
                     None
                 }
             }
