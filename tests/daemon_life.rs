@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use atfs::cache::{Cache, CacheOptions};
 use atfs::daemon::mount::{MountError, MountTable, Unmount, is_dead};
 use atfs::daemon::{DaemonConfig, DaemonError, LogTarget, client};
 use mount_common::{Fixture, alive, signal, wait_until};
@@ -44,6 +45,22 @@ fn mounts_share_a_daemon_and_it_leaves_with_the_last() {
     assert!(fixture.log().contains("stopping: nothing is mounted"), "{}", fixture.log());
     // And the next mount starts another.
     fixture.mount(None);
+}
+
+#[test]
+fn a_cache_that_a_command_looks_at_is_waited_for() {
+    let fixture = Fixture::new();
+    fs::write(fixture.source().join("file"), "bytes").unwrap();
+    fixture.commit("work");
+    let cache = Cache::open(&fixture.cache_dir(), &CacheOptions::new(64 << 20)).unwrap();
+    std::thread::scope(|scope| {
+        let mounting = scope.spawn(|| fixture.mount(Some("work")));
+        wait_until("the daemon waits", || fixture.log().contains("waiting for the cache"));
+        drop(cache);
+        let mnt = mounting.join().unwrap();
+        assert_eq!(fs::read_to_string(mnt.join("file")).unwrap(), "bytes");
+    });
+    assert!(!fixture.log().contains("without a cache"), "{}", fixture.log());
 }
 
 #[test]

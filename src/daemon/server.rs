@@ -17,7 +17,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheError};
 use crate::fs::{Profile, ServeOptions};
 use crate::meta::{Index, IndexOptions};
 
@@ -251,12 +251,27 @@ fn take_lock(folder: &Folder) -> Result<Lock, DaemonError> {
     }
 }
 
-/// The cache of contents. One that cannot be opened is done without: every byte then comes from the store.
+/// The cache of contents. One that cannot be opened is done without: every byte then comes from the store. A command that
+/// looks at it without a daemon (`atfs cache info`) has it for a moment.
 fn open_cache(folder: &Folder, config: &DaemonConfig) -> Option<Arc<Cache>> {
     let dir = folder.cache_dir();
-    let opened = cache_options(dir, config.cache_limit, config.cache_floor)
-        .map_err(|error| error.to_string())
-        .and_then(|options| Cache::open(dir, &options).map_err(|error| error.to_string()));
+    let end = Instant::now() + LOCK_WAIT;
+    let open = |options| {
+        let mut said = false;
+        loop {
+            match Cache::open(dir, &options) {
+                Err(error @ CacheError::InUse { .. }) if Instant::now() < end => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::info!("waiting for the cache: {error}");
+                    }
+                    std::thread::sleep(LOOK);
+                }
+                opened => return opened.map_err(|error| error.to_string()),
+            }
+        }
+    };
+    let options = cache_options(dir, config.cache_limit, config.cache_floor);
+    let opened = options.map_err(|error| error.to_string()).and_then(open);
     match opened {
         Ok(cache) => Some(cache),
         Err(error) => {
