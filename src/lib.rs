@@ -10,6 +10,7 @@
 //! - [`meta`]: the node's disposable index (redb): tree nodes, chunk locations, attempts in flight.
 //! - [`cache`]: the SSD cache of file contents; told how to fetch, never where from.
 //! - [`repo`]: the versioning engine: keys, refs, commits, the tree, chunking and packing.
+//! - [`workspace`]: uncommitted changes over a commit, on the local disk.
 //! - [`fs`]: what a mounted tree means: inodes, lookup, read, xattrs, `.atfs`; the only place that knows FUSE.
 //! - [`daemon`]: one process per cache directory: mounts, control socket, readiness, shutdown.
 //! - [`cli`]: one file per command.
@@ -25,3 +26,4 @@ pub mod meta;
 pub mod repo;
 pub mod store;
 pub mod types;
+pub mod workspace;

@@ -24,8 +24,8 @@ use super::fetch::InFlight;
 use super::key::{EntryKey, Item};
 use super::order::{Extent, Idle, Known, Partial};
 use super::room::Room;
-use super::spans::Spans;
 use super::sums::{Sum, Sums};
+use crate::types::Spans;
 
 /// A content that somebody has open.
 #[derive(Debug)]

@@ -69,7 +69,6 @@ mod scrub;
 mod slab;
 mod slabs;
 mod small;
-mod spans;
 mod stats;
 mod sums;
 mod touched;

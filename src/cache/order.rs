@@ -16,9 +16,9 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::key::Item;
-use super::spans::Spans;
 use super::sums::Sums;
 use super::touched::Touched;
+use crate::types::Spans;
 
 /// What is known of an entry's files when it is opened.
 #[derive(Debug)]

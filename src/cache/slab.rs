@@ -25,8 +25,8 @@ use crate::types::Location;
 use super::blocks::{BLOCK_BYTES, blocks, blocks_of};
 use super::key::{Item, SlabKey};
 use super::room::Room;
-use super::spans::Spans;
 use super::touched::{LONGEST, PART_BYTES, PARTS, SLAB_BYTES, Touched};
+use crate::types::Spans;
 
 /// A use is noted in the order of eviction that often at most: more often tells nothing and costs a lock.
 const TOUCH_MILLIS: u64 = 1000;

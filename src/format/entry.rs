@@ -1,5 +1,7 @@
 //! One entry of the tree: what `stat` and `read` need to know about a path.
 
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 
 use crate::types::{ChunkId, ManifestId};
@@ -24,6 +26,21 @@ pub struct Mtime {
     pub seconds: i64,
     /// Nanoseconds, below 1,000,000,000.
     pub nanos: u32,
+}
+
+impl Mtime {
+    /// The instant; one that this machine's clock cannot express becomes 1970.
+    pub fn to_system_time(self) -> SystemTime {
+        let seconds = Duration::from_secs(self.seconds.unsigned_abs());
+        let whole = if self.seconds < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(seconds)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(seconds)
+        };
+        whole
+            .and_then(|whole| whole.checked_add(Duration::from_nanos(u64::from(self.nanos))))
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
 }
 
 /// An object that existed before it was registered: read under its ETag, never copied, never deleted.
@@ -120,6 +137,24 @@ impl Entry {
             EntryBody::File { size, .. } => *size,
             EntryBody::Directory => 0,
             EntryBody::Symlink { target } => target.len() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_and_beyond_all_clocks() {
+        let half_before = Mtime { seconds: -1, nanos: 500_000_000 }.to_system_time();
+        assert_eq!(
+            SystemTime::UNIX_EPOCH.duration_since(half_before).expect("before"),
+            Duration::from_millis(500)
+        );
+        for seconds in [i64::MIN, i64::MAX] {
+            // Either expressed or 1970; never a panic.
+            Mtime { seconds, nanos: 999_999_999 }.to_system_time();
         }
     }
 }

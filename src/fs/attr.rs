@@ -4,9 +4,9 @@
 //! subdirectories a directory has without reading its listing, and a wrong 2 makes programs that trust
 //! `nlink - 2` skip subdirectories. `atime` and `ctime` show `mtime`: none of them is kept.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use crate::format::{Entry, EntryKind, Mtime};
+use crate::format::{Entry, EntryKind};
 
 use super::inode::Ino;
 
@@ -53,7 +53,7 @@ impl Attr {
             uid: owner.uid.unwrap_or(entry.uid),
             gid: owner.gid.unwrap_or(entry.gid),
             size: entry.size(),
-            mtime: system_time(entry.mtime),
+            mtime: entry.mtime.to_system_time(),
             nlink: 1,
         }
     }
@@ -69,37 +69,6 @@ impl Attr {
             size: 0,
             mtime,
             nlink: 1,
-        }
-    }
-}
-
-/// The instant; one that this machine's clock cannot express becomes 1970.
-pub(super) fn system_time(mtime: Mtime) -> SystemTime {
-    let seconds = Duration::from_secs(mtime.seconds.unsigned_abs());
-    let whole = if mtime.seconds < 0 {
-        SystemTime::UNIX_EPOCH.checked_sub(seconds)
-    } else {
-        SystemTime::UNIX_EPOCH.checked_add(seconds)
-    };
-    whole
-        .and_then(|whole| whole.checked_add(Duration::from_nanos(u64::from(mtime.nanos))))
-        .unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_before_1970_and_beyond_all_clocks() {
-        let half_before = system_time(Mtime { seconds: -1, nanos: 500_000_000 });
-        assert_eq!(
-            SystemTime::UNIX_EPOCH.duration_since(half_before).expect("before"),
-            Duration::from_millis(500)
-        );
-        for seconds in [i64::MIN, i64::MAX] {
-            // Either expressed or 1970; never a panic.
-            system_time(Mtime { seconds, nanos: 999_999_999 });
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cache::Hold;
-use crate::format::{Commit, LeafItem, StoredCommit, TreeKey, XattrList, Xattrs};
+use crate::format::{Commit, Entry, EntryHints, LeafItem, StoredCommit, TreeKey, XattrList, Xattrs};
 use crate::types::{CommitId, RepoPath};
 
 use super::content::{self, Beside};
@@ -124,11 +124,19 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`].
     pub async fn xattrs(&self, item: &LeafItem) -> Result<XattrList, RepoError> {
-        match &item.entry.xattrs {
+        self.xattrs_of(&item.entry, &item.hints).await
+    }
+
+    /// The same of an entry of any commit of the repository.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub async fn xattrs_of(&self, entry: &Entry, hints: &EntryHints) -> Result<XattrList, RepoError> {
+        match &entry.xattrs {
             Xattrs::None => Ok(XattrList::default()),
             Xattrs::Inline(list) => Ok(list.clone()),
             Xattrs::Blob(id) => {
-                let list: Arc<XattrList> = self.repository.blobs().get(*id, item.hints.xattrs).await?;
+                let list: Arc<XattrList> = self.repository.blobs().get(*id, hints.xattrs).await?;
                 Ok(XattrList::clone(&list))
             }
         }

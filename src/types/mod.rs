@@ -12,6 +12,7 @@ mod refname;
 mod repo_name;
 mod revision;
 mod size;
+mod spans;
 mod time;
 
 pub use address::{Address, AddressError, RepoUrl};
@@ -27,4 +28,5 @@ pub use refname::{RefKind, RefName, RefNameError};
 pub use repo_name::{RepoName, RepoNameError};
 pub use revision::{Revision, RevisionBase, RevisionError, RevisionStep};
 pub use size::{ByteSize, SizeError};
+pub use spans::Spans;
 pub use time::{Clock, ManualClock, SystemClock, TimeError, Timestamp};

@@ -9,18 +9,18 @@ use std::ops::Range;
 
 /// Disjoint, non-empty ranges that do not touch each other: start to end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Spans(BTreeMap<u64, u64>);
+pub struct Spans(BTreeMap<u64, u64>);
 
 impl Spans {
     /// The set that holds `range` alone.
-    pub(super) fn of(range: Range<u64>) -> Self {
+    pub fn of(range: Range<u64>) -> Self {
         let mut spans = Self::default();
         spans.insert(range);
         spans
     }
 
     /// Adds `range`.
-    pub(super) fn insert(&mut self, range: Range<u64>) {
+    pub fn insert(&mut self, range: Range<u64>) {
         if range.is_empty() {
             return;
         }
@@ -37,17 +37,17 @@ impl Spans {
     }
 
     /// How far the bytes from `offset` on are there: the end of its span; `None` when `offset` itself is not.
-    pub(super) fn reach(&self, offset: u64) -> Option<u64> {
+    pub fn reach(&self, offset: u64) -> Option<u64> {
         self.0.range(..=offset).next_back().map(|(_, &end)| end).filter(|&end| end > offset)
     }
 
     /// Whether every byte of `range` is there; an empty range is.
-    pub(super) fn covers(&self, range: &Range<u64>) -> bool {
+    pub fn covers(&self, range: &Range<u64>) -> bool {
         range.is_empty() || self.reach(range.start).is_some_and(|end| end >= range.end)
     }
 
     /// Takes `range` out.
-    pub(super) fn remove(&mut self, range: Range<u64>) {
+    pub fn remove(&mut self, range: Range<u64>) {
         if range.is_empty() {
             return;
         }
@@ -65,22 +65,22 @@ impl Spans {
     }
 
     /// They, in order.
-    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(&start, &end)| start..end)
     }
 
     /// How many there are.
-    pub(super) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.0.iter().map(|(start, end)| end - start).sum()
     }
 
     /// Behind the last one; 0 when there are none.
-    pub(super) fn end(&self) -> u64 {
+    pub fn end(&self) -> u64 {
         self.0.last_key_value().map_or(0, |(_, &end)| end)
     }
 
     /// What of `range` is not there, in order.
-    pub(super) fn gaps(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    pub fn gaps(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         let mut at = range.start;
         std::iter::from_fn(move || {
             let start = self.first_gap(at, range.end)?;
@@ -91,17 +91,17 @@ impl Spans {
     }
 
     /// How many of `range` are not there.
-    pub(super) fn missing(&self, range: &Range<u64>) -> u64 {
+    pub fn missing(&self, range: &Range<u64>) -> u64 {
         self.gaps(range.clone()).map(|gap| gap.end - gap.start).sum()
     }
 
     /// How many both hold.
-    pub(super) fn common(&self, other: &Self) -> u64 {
+    pub fn common(&self, other: &Self) -> u64 {
         other.0.iter().map(|(&start, &end)| end - start - self.missing(&(start..end))).sum()
     }
 
     /// The first missing byte at or behind `offset`, unless it is at or behind `end`.
-    pub(super) fn first_gap(&self, offset: u64, end: u64) -> Option<u64> {
+    pub fn first_gap(&self, offset: u64, end: u64) -> Option<u64> {
         let gap = self.reach(offset).unwrap_or(offset);
         (gap < end).then_some(gap)
     }
