@@ -15,7 +15,7 @@ use crate::types::Spans;
 
 use super::layer::Layer;
 use super::ranges::{self, Ranges};
-use super::record::{Origin, Record, Visible};
+use super::record::{Holder, Origin, Record, Visible};
 
 /// A file of the upper, open to be written. Not for several threads at once.
 #[derive(Debug)]
@@ -97,10 +97,13 @@ impl Local {
         self.layer.disk.set_len(&self.file, len)?;
         let visible = self.visible();
         if len < visible.len {
-            let origin = self.record.origin.take().filter(|_| len > 0);
-            self.record.origin = origin.map(|origin| origin.showing(Visible { len, ..visible }));
+            let shown = Visible { len, ranges: visible.ranges.filter(|_| len > 0) };
+            // One that shows nothing any more may still say the attributes.
+            let origin =
+                self.record.origin.take().filter(|_| len > 0 || self.record.xattrs == Holder::Origin);
+            self.record.origin = origin.map(|origin| origin.showing(shown));
             self.record.write(&self.layer.disk, &self.file)?;
-            if self.record.origin.is_none() && self.ranges.take().is_some() {
+            if shown.ranges.is_none() && self.ranges.take().is_some() {
                 self.layer.drop_ranges(visible.ranges);
             }
         }
