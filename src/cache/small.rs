@@ -75,7 +75,7 @@ impl Cache {
         }
     }
 
-    /// How many bytes around a small content that is fetched are worth bringing with it, at most [`LONGEST_STRETCH`]; 0 for
+    /// How many bytes around a small content that is fetched are worth bringing with it, at most [`super::LONGEST_STRETCH`]; 0 for
     /// none.
     pub fn worth_bringing(&self) -> u64 {
         self.room.unasked.limit()
