@@ -172,13 +172,14 @@ fn leaves_nothing(far: &Far, points: [&Path; 2], daemons: &[u32]) {
         client::unmount(&fixture.cache_dir(), point, Unmount::WhenIdle).unwrap();
     }
     let open = || {
-        let links = fs::read_dir(format!("/proc/{daemon}/fd")).unwrap().flatten();
+        // One that has nothing mounted ends by itself after a while, and then holds nothing.
+        let links = fs::read_dir(format!("/proc/{daemon}/fd")).into_iter().flatten().flatten();
         let names =
             links.filter_map(|link| Some(fs::read_link(link.path()).ok()?.to_string_lossy().into_owned()));
         names.filter(|name| name == "/dev/fuse" || name.ends_with(" (deleted)")).collect::<Vec<_>>()
     };
     wait_until("the daemon closes what it had open of the mounts", || open().is_empty());
-    assert!(client::stop(&fixture.cache_dir()).unwrap());
+    assert!(client::stop(&fixture.cache_dir()).unwrap() || !alive(daemon));
     wait_until("no daemon is left", || daemons.iter().all(|pid| !alive(*pid)));
     let table = MountTable::read().unwrap();
     assert!(points.iter().all(|point| table.at(point).is_none()));
